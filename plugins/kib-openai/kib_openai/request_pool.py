@@ -55,8 +55,10 @@ class RequestPool(Generic[Result]):
         """Yield the jobs' results in job order; a failed job yields no result.
 
         Raise InputError if the server rejects a request, the token budget is exhausted, or too many jobs fail. Before
-        the error is raised, the answers to all requests in flight are awaited and stored. After Ctrl-C or SIGTERM, the
-        answers are awaited for at most INTERRUPTED_WAIT seconds; a second Ctrl-C ends this wait.
+        the error is raised, the answers to all requests in flight are awaited and stored. After Ctrl-C or SIGTERM, and
+        if the caller stops early, the answers are awaited for at most INTERRUPTED_WAIT seconds; a second Ctrl-C ends
+        this wait. If Ctrl-C arrives while the caller processes a result, this generator is only closed, so it cannot
+        tell an interruption from a caller that stops early for a different reason.
         """
         numbered, next_number = enumerate(jobs), 0
         threads = ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="kib-openai")
@@ -70,7 +72,7 @@ class RequestPool(Generic[Result]):
                     self._collect_answers(threads)
                 elif self.all_started:
                     return
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, GeneratorExit):
             self.last_wait = INTERRUPTED_WAIT
             raise
         finally:
@@ -175,9 +177,9 @@ class RequestPool(Generic[Result]):
 
     def _shut_down(self, threads: ThreadPoolExecutor) -> None:
         """Stop sending requests; await and store the answers to requests in flight, which are billed in any case."""
-        self.endpoint.stopped.set()
-        threads.shutdown(wait=False, cancel_futures=True)
         try:
+            self.endpoint.stopped.set()
+            threads.shutdown(wait=False, cancel_futures=True)
             wait([future for future in self.in_flight.values() if not future.cancelled()], self.last_wait)
         finally:
             self.endpoint.cancel()

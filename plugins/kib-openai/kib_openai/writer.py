@@ -109,10 +109,7 @@ class OpenAIWriter:
                     skipped += 1
                     reason = endpoint.without_key(result.reason)
                     if skipped == number == FIRST_PASSAGES:
-                        raise InputError(
-                            f"no question was written for the first {FIRST_PASSAGES} passages, so kib sends no further "
-                            f"requests; {reason}; all answers are stored; use a different model or different `prompts`"
-                        )
+                        written.throw(_no_questions(reason))  # the pool stores the answers in flight, then raises
                     yield replace(result, reason=reason, allowed=skipped <= self.options.may_miss)
 
     def kinds(self) -> list[str]:
@@ -218,6 +215,13 @@ class OpenAIWriter:
         except (StopIteration, FailedPassageError):
             return used, None
         return used, request
+
+
+def _no_questions(reason: str) -> InputError:
+    return InputError(
+        f"no question was written for the first {FIRST_PASSAGES} passages, so kib sends no further requests; {reason}; "
+        "all answers are stored; use a different model or different `prompts`"
+    )
 
 
 def _tokens(text: str) -> int:

@@ -3,12 +3,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from kib.errors import InputError
 from kib.store.paid_answers import PaidAnswers
+from kib_openai import request_pool
 from kib_openai.request_pool import RequestPool
 
 
@@ -123,6 +123,7 @@ def test_a_consumer_may_stop_early(writer, server, passages, write, tmp_path, mo
     gate = threading.Event()
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
     shut_down = RequestPool._shut_down
+    monkeypatch.setattr(request_pool, "INTERRUPTED_WAIT", 60)
     monkeypatch.setattr(RequestPool, "_shut_down", lambda pool, threads: (gate.set(), shut_down(pool, threads)))
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         reading = writer(concurrency=4).write(passages(9), 1, 0, paid_answers)
@@ -131,6 +132,31 @@ def test_a_consumer_may_stop_early(writer, server, passages, write, tmp_path, mo
         assert 1 < len(paid_answers) == len(server.bodies) < 9
         assert len(write(writer(), passages(9), paid_answers=paid_answers)) == 9
     assert len(server.bodies) == 9
+
+
+@pytest.mark.parametrize("method", ["write", "questions"])
+def test_an_interruption_between_two_results(writer, server, passages, monkeypatch, method):
+    """After Ctrl-C while the caller processes a result, the run ends although the server never answers."""
+    monkeypatch.setattr(request_pool, "INTERRUPTED_WAIT", 0.05)
+    arrived, gate, waited_for = threading.Event(), threading.Event(), []
+
+    def hang(message):
+        if "Pump 0" not in message:
+            arrived.set()
+            gate.wait(30)
+            waited_for.append(message)
+
+    server.hold = hang
+
+    def read():
+        for _ in getattr(writer(concurrency=2), method)(passages(5), 1, 0, {}):
+            assert arrived.wait(60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read()
+    assert not waited_for
+    gate.set()
 
 
 def test_paid_answers_closed_first(writer, server, passages, tmp_path):
@@ -177,7 +203,6 @@ def test_a_killed_run_resumes(server, writer, passages, write, tmp_path, signal_
     killed = subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, str(tmp_path / "kept.sqlite")])
     for _ in range(2):  # with two requests in flight, the five answers before them are stored
         assert arrived.acquire(timeout=120)
-    time.sleep(1)  # until the process waits for the two answers; the server has a request before the process knows
     os.kill(killed.pid, signal_number)
     try:
         assert killed.wait(timeout=60) != 0
