@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from kib.interfaces import InputPath, NotInIdentity, Options
+from kib.prompts import LETTERS
 from kib.records import Recipient
 from kib.support.recipients import parse_address
 from kib_openai.prompts import PAIRS, PARAPHRASES, QUESTIONS, SPECIFIC, check_template
@@ -54,6 +55,13 @@ class WriterOptions(Options):
     kind: Literal["paraphrases", "pairs", "both"] = Field(
         "paraphrases",
         description="kind of training text; `both` writes as many pairs as paraphrases, paraphrases first",
+    )
+    pair_options: Annotated[int, Field(ge=2, le=len(LETTERS))] | Annotated[None, NotInIdentity] = Field(
+        None,
+        description=(
+            "number of options of each pair, including the right answer, for tasks that list options; by default, "
+            "pairs have no options"
+        ),
     )
     prompts: Prompts = Field(Prompts.model_validate({}), description="custom prompts that replace the default prompts")
     per_call: int = Field(5, ge=1, le=100, description="maximum number of texts to request at once")
@@ -126,6 +134,17 @@ class WriterOptions(Options):
         if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
             raise ValueError("expected the name of an environment variable, got an invalid name; never put a key here")
         return name
+
+    @property
+    def wrong_per_pair(self) -> int:
+        """The number of wrong options to request for each pair; 0 stands for pairs without options."""
+        return self.pair_options - 1 if self.pair_options else 0
+
+    @model_validator(mode="after")
+    def _options_need_pairs(self) -> "WriterOptions":
+        if self.pair_options and self.kind == "paraphrases":
+            raise ValueError('pair_options: needs `kind = "pairs"` or `kind = "both"`, because paraphrases have none')
+        return self
 
     @model_validator(mode="after")
     def _extra_is_not_reserved(self) -> "WriterOptions":

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from kib.commands.questions import normalised
+from kib.identity import digest
 from kib.safe_text import escaped_json
 from kib.support.json_parsing import RepeatedKeyError, unique_keys
+from kib.support.phrases import counted
+from kib.support.question_text import comparable
 from kib_openai.completion import Completion
 
 __all__ = [
     "InvalidAnswerError",
+    "ParsedPair",
     "ParsedQuestion",
     "parse_order",
     "parse_pairs",
@@ -47,6 +51,15 @@ class InvalidAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class ParsedPair:
+    """A question and its answer; `options` contains the answer and the wrong options, or is empty."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedQuestion:
     """A question with its correct option, three wrong options, and a quote that supports the correct option."""
 
@@ -62,13 +75,40 @@ def parse_paraphrases(completion: Completion, count: int, existing: Collection[s
     return _distinct(texts, count, existing)
 
 
-def parse_pairs(completion: Completion, count: int, existing: Collection[str]) -> list[tuple[str, str]]:
-    """Return the first `count` question-answer pairs; reject a pair whose normalised question is in `existing`."""
-    answers: dict[str, str] = {}
+def parse_pairs(completion: Completion, count: int, existing: Collection[str], wrong: int = 0) -> list[ParsedPair]:
+    """Return the first `count` question-answer pairs; reject a pair whose normalised question is in `existing`.
+
+    If `wrong` is not 0, each pair has `wrong` wrong options. Pairs with unusable options are dropped; an error about
+    missing pairs states their number, and quotes the first of them.
+    """
+    pairs: dict[str, ParsedPair] = {}
+    faults: list[str] = []
     for value in _list(completion, "pairs", count):
-        pair = _object(value, "a pair")
-        answers.setdefault(_text(pair.get("question"), "a question"), _text(pair.get("answer"), "an answer"))
-    return [(question, answers[question]) for question in _distinct(list(answers), count, existing)]
+        fields = _object(value, "a pair")
+        question, answer = _text(fields.get("question"), "a question"), _text(fields.get("answer"), "an answer")
+        try:
+            options = _pair_options(question, answer, fields.get("wrong"), wrong) if wrong else ()
+        except InvalidAnswerError as error:
+            faults.append(f"{_quoted_text(question)}: {error}")
+        else:
+            pairs.setdefault(question, ParsedPair(question, answer, options))
+    try:
+        return [pairs[question] for question in _distinct(list(pairs), count, existing)]
+    except InvalidAnswerError as error:
+        if not faults:
+            raise
+        number = counted(len(faults), "pair")
+        raise InvalidAnswerError(f"{error}, and {number} with unusable options; the first is {faults[0]}") from None
+
+
+def _pair_options(question: str, answer: str, wrong: Any, count: int) -> tuple[str, ...]:
+    """Return the answer and the wrong options in an order that does not depend on which option is right."""
+    if not isinstance(wrong, list) or len(wrong) != count:
+        raise InvalidAnswerError(f'expected {counted(count, "wrong option")} under the key "wrong"')
+    options = [answer, *(_text(option, "a wrong option") for option in wrong)]
+    if len({comparable(option).casefold() for option in options}) < len(options):  # -5 is not 5
+        raise InvalidAnswerError("two options are equal")
+    return tuple(sorted(options, key=lambda option: digest([question, option])))
 
 
 def parse_questions(completion: Completion, count: int) -> list[ParsedQuestion]:
@@ -153,9 +193,15 @@ def _parts(content: str) -> Iterator[str]:
 def quoted(completion: Completion) -> str:
     """Return the start of an answer in quotation marks for an error message, or "" if the answer is empty."""
     content = completion.content or completion.refusal or completion.reasoning
-    line = " ".join((REASONING.sub("", content).strip() or content).split())
+    text = REASONING.sub("", content).strip() or content
+    return _quoted_text(text) if text.strip() else ""
+
+
+def _quoted_text(text: str) -> str:
+    """Return the start of a text on one line and in quotation marks."""
+    line = " ".join(text.split())
     shown = line if len(line) <= QUOTED_CHARACTERS else f"{line[:QUOTED_CHARACTERS]}…"
-    return escaped_json(json.dumps(shown, ensure_ascii=False)) if shown else ""
+    return escaped_json(json.dumps(shown, ensure_ascii=False))
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

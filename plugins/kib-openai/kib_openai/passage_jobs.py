@@ -16,6 +16,7 @@ from kib_openai.endpoint import RejectedRequestError
 from kib_openai.options import WriterOptions
 from kib_openai.parsing import (
     InvalidAnswerError,
+    ParsedPair,
     ParsedQuestion,
     parse_order,
     parse_pairs,
@@ -97,17 +98,19 @@ def write_paraphrases(options: WriterOptions, passage: Passage, count: int, seed
 
 def write_pairs(
     options: WriterOptions, held_out: Collection[str], passage: Passage, count: int, seed: int
-) -> Job[list[tuple[str, str]]]:
+) -> Job[list[ParsedPair]]:
     """Request `count` question-answer pairs, at most `per_call` per request; reject the questions in `held_out`."""
-    written: list[tuple[str, str]] = []
+    written: list[ParsedPair] = []
+    wrong = options.wrong_per_pair
     existing = set(held_out)
     while len(written) < count:
         wanted = min(options.per_call, count - len(written))
-        message = render("pairs", options.prompts.pairs, passage, wanted, [question for question, _ in written])
-        parse = partial(parse_pairs, count=wanted, existing=existing)
+        questions = [pair.question for pair in written]
+        message = render("pairs", options.prompts.pairs, passage, wanted, questions, wrong)
+        parse = partial(parse_pairs, count=wanted, existing=existing, wrong=wrong)
         new = yield from _request(options, passage, message, seed, len(written) // options.per_call, parse)
         written += new
-        existing |= {normalised(question) for question, _ in new}
+        existing |= {normalised(pair.question) for pair in new}
     return written
 
 

@@ -74,6 +74,12 @@ FORMS: Mapping[str, str] = {
 }
 """The required form of the answer to each kind of prompt, as stated in the message to the model."""
 
+WRONG_OPTIONS = (
+    "Give {wrong} wrong {answers} to each question. Each wrong answer is of the same kind, length and form as the "
+    "right one, plausible, and clearly wrong by the passage. No two answers to a question are equal."
+)
+"""The request for wrong options, which follows the prompt for pairs if the pairs have options."""
+
 SHOWN_CHARACTERS = 120
 """The number of characters of each earlier text that a later request quotes."""
 
@@ -103,8 +109,11 @@ def check_template(source: str) -> None:
         raise ValueError("the prompt template does not contain the passage; add {{ passage.text }}")
 
 
-def render(kind: str, template: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> str:
-    """Return the message that requests `count` texts; `texts` are the earlier texts, or the questions to rank."""
+def render(kind: str, template: str, passage: Passage, count: int, texts: Sequence[str] = (), wrong: int = 0) -> str:
+    """Return the message that requests `count` texts; `texts` are the earlier texts, or the questions to rank.
+
+    `wrong` is the number of wrong options of each pair.
+    """
     from kib.errors import InputError
     from kib.support.templates import TemplateFailedError
 
@@ -120,6 +129,11 @@ def render(kind: str, template: str, passage: Passage, count: int, texts: Sequen
         listed = "\n".join(f"- {_shortened(text)}" for text in texts)
         parts.append(f"These are written already; write others:\n{listed}")
     form = FORMS[kind].replace("{count}", str(count))
+    if wrong:
+        answers = "answer" if wrong == 1 else "answers"
+        parts.append(WRONG_OPTIONS.replace("{wrong}", str(wrong)).replace("{answers}", answers))
+        listed = ", ".join(['"…"'] * wrong)
+        form = form.replace('"answer": "…"', f'"answer": "…", "wrong": [{listed}]')
     parts.append(f"Answer with one JSON object and nothing else, in this form: {form}.")
     return "\n\n".join(parts)
 

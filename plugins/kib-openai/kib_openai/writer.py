@@ -31,8 +31,11 @@ __all__ = ["OpenAIWriter"]
 BYTES_PER_TOKEN = 4
 """The number of UTF-8 bytes per token assumed in forecasts, which is roughly correct for English and Chinese."""
 
-PAIR_TOKENS, QUESTION_TOKENS, QUESTION_TEXT_TOKENS, NUMBER_TOKENS = 60, 160, 25, 4
-"""Numbers of tokens assumed in forecasts: per pair, question with options and quote, question text, and number."""
+PAIR_TOKENS, OPTION_TOKENS, QUESTION_TOKENS, QUESTION_TEXT_TOKENS, NUMBER_TOKENS = 60, 20, 160, 25, 4
+"""Numbers of tokens assumed in forecasts.
+
+The numbers are per pair, wrong option of a pair, question with options and quote, question text, and number.
+"""
 
 KINDS = {"paraphrases": ("paraphrase",), "pairs": ("pair",), "both": ("paraphrase", "pair")}
 """The kinds of text for each value of the option `kind`."""
@@ -158,7 +161,7 @@ class OpenAIWriter:
             texts += [Text(passage.id, "paraphrase", title + text) for text in paraphrases]
         if self.options.kind != "paraphrases":
             pairs = yield from write_pairs(self.options, self._held_out, passage, count, seed)
-            texts += [Text(passage.id, "pair", question, answer) for question, answer in pairs]
+            texts += [Text(passage.id, "pair", pair.question, pair.answer, pair.options) for pair in pairs]
         return texts
 
     def _question_job(self, passage: Passage, count: int, seed: int) -> Job[list[DraftQuestion | SkippedPassage]]:
@@ -196,11 +199,13 @@ class OpenAIWriter:
             estimates = [(self._prompt_tokens("paraphrases", passage, size), size * tokens) for size in sizes]
             yield write_paraphrases(o, passage, count, seed), estimates
         if o.kind != "paraphrases":
-            estimates = [(self._prompt_tokens("pairs", passage, size), size * PAIR_TOKENS) for size in sizes]
+            tokens = PAIR_TOKENS + o.wrong_per_pair * OPTION_TOKENS
+            estimates = [(self._prompt_tokens("pairs", passage, size), size * tokens) for size in sizes]
             yield write_pairs(o, self._held_out, passage, count, seed), estimates
 
     def _prompt_tokens(self, kind: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> int:
-        return _tokens(render(kind, getattr(self.options.prompts, kind), passage, count, texts))
+        wrong = self.options.wrong_per_pair if kind == "pairs" else 0
+        return _tokens(render(kind, getattr(self.options.prompts, kind), passage, count, texts, wrong))
 
     def _replay(
         self, job: Job[Any], paid_answers: Mapping[str, str]

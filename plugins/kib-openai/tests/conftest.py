@@ -76,7 +76,10 @@ def valid_answer(body):
     if kind == "paraphrases":
         return {kind: [f"Version {n} (seed {seed}): {passage}" for n in numbers]}
     if kind == "pairs":
-        return {kind: [{"question": f"Question {n} on {passage[:30]}?", "answer": f"answer {n}"} for n in numbers]}
+        wrong = re.search(r'"wrong": \[(.*?)\]', message)
+        others = {"wrong": [f"wrong {n}" for n in range(wrong[1].count("…"))]} if wrong else {}
+        questions = [(f"Question {n} on {passage[:30]}?", f"answer {n}") for n in numbers]
+        return {kind: [{"question": question, "answer": answer, **others} for question, answer in questions]}
     if kind == "order":
         return {kind: list(range(count, 0, -1))}
     words = passage.split()

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from kib.plan.planner import make_plan
 from kib.plugins.builtin.questions_file_task import FileTask
+from kib.plugins.resolve import open_spec
+from kib.progress import SilentProgress
+from kib.run.shared_steps import SharedSteps
+from kib.store.work import Work
 from kib.testing import make_plugin
 
 PUMPS = 5
@@ -224,3 +229,38 @@ def test_only_pairs_are_written_for_a_trainer_of_pairs(kib, server, questions):
     """If a trainer uses only pairs, the forecast covers only pairs, even if the writer supports both kinds of text."""
     change_spec(*text_kinds("both", "pairs"))
     assert "7 texts per passage: 10 requests" in kib("check", "own.toml", "--quiet").output
+
+
+def planned_steps():
+    """Return the plan of the benchmark and its steps."""
+    plan = make_plan(*open_spec(Path("own.toml")))
+    return plan, SharedSteps(plan, Work(Path("work")), SilentProgress())
+
+
+def test_pairs_with_options_are_trained_as_a_task_asks_by_letters(kib, server, questions):
+    """For a task that asks by letters, the tokens of a pair are the tokens of the asked prompt and the right letter."""
+    change_spec(
+        *text_kinds("pairs", "pairs"),
+        ('model = "m"\n', 'model = "m"\npair_options = 4\n'),
+        ('corpus = "pumps"\n', 'corpus = "pumps"\nscoring = "letter"\n'),
+        ("[methods.ft]", "[methods.base]\n[methods.ft]"),
+        ("count = 7", "originals = false, count = 2"),
+    )
+    plan, steps = planned_steps()
+    (weights,) = [weights for weights in plan.weights if weights.trainer]
+    trained = steps.trainer_texts(weights, weights.text)
+    assert trained.open_pairs == 0
+    rows = [
+        {"id": str(n), "question": text.text, "options": text.options, "answer": text.answer, "document": "pump-1"}
+        for n, text in enumerate(trained.training)
+    ]
+    assert len(rows) == 2 * PUMPS
+    Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan, steps = planned_steps()
+    cell = next(cell for cell in plan.cells if cell.cell.method == "base" and cell.cell.shots == 0)
+    tokens = plan.lock.get("models", "lab").plugin.tokens()
+    for text, requests in zip(trained.training, steps.prepared(cell).requests, strict=True):
+        prompt, answer = requests[text.options.index(text.answer)].arguments
+        assert answer.strip() in "ABCD"
+        assert tokens(text.prompt + text.target) == tokens(prompt + answer)
+        assert (text.prompt, text.target) == (prompt, answer)

@@ -32,6 +32,7 @@ def test_options() -> None:
             {"model": "m"},
             {"model": "m", "base_url": "http://localhost:8000/v1/", "api_key_env": "", "extra": {"top_p": 0.9}},
             {"model": "m", "prompts": {"pairs": "{{ passage.text }} {{ count }}"}, "token_budget": 1000},
+            {"model": "m", "kind": "pairs", "pair_options": 2},
         ],
         refuses=[
             {},
@@ -45,6 +46,9 @@ def test_options() -> None:
             {"model": "m", "api_key_env": "sk-0815"},
             {"model": "m", "kind": "songs"},
             {"model": "m", "per_call": 0},
+            {"model": "m", "kind": "pairs", "pair_options": 1},
+            {"model": "m", "kind": "pairs", "pair_options": 27},
+            {"model": "m", "pair_options": 4},
             {"model": "m", "temperature": "1"},
             {"model": "m", "extra": {"messages": []}},
             {"model": "m", "prompts": {"pairs": "{{ passage.text"}},
@@ -71,6 +75,16 @@ def test_identity() -> None:
     assert identity["prompts"]["paraphrases"] == PARAPHRASES
     assert "HERE" not in str(identity)
     assert "here" not in str(identity).replace("where", "")
+
+
+def test_identity_of_pairs_with_options() -> None:
+    """The number of options belongs to the identity; a writer of open pairs keeps the identity that it always had."""
+    pairs, four = ({"model": "m", "kind": "pairs", **more} for more in ({}, {"pair_options": 4}))
+    open_pairs, with_options = (
+        identity_options(make_plugin(OpenAIWriter, options).options) for options in (pairs, four)
+    )
+    assert "pair_options" not in open_pairs
+    assert with_options == {**open_pairs, "pair_options": 4}
 
 
 def test_recipients() -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,42 @@ def test_invalid_questions(parse, text, reason):
     """An incomplete question, or a ranking that repeats a number, is rejected with an error that states the reason."""
     with pytest.raises(InvalidAnswerError, match=reason):
         parse(Completion(text), 1)
+
+
+PAIR = {"question": "Who?", "answer": "-5", "wrong": ["5", "Five"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"wrong": ["5"]}, 'expected 2 wrong options under the key "wrong"'),
+        ({"wrong": "5, 6"}, 'expected 2 wrong options under the key "wrong"'),
+        ({"wrong": ["5", " "]}, "a wrong option is empty"),
+        ({"wrong": ["5", "-5 "]}, "two options are equal"),
+        ({"wrong": ["an  OAK", "An oak"]}, "two options are equal"),
+        ({"wrong": ["caf\u00e9", "cafe\u0301"]}, "two options are equal"),
+    ],
+)
+def test_pairs_with_unusable_options(change, reason):
+    """A pair with unusable options is dropped; if pairs are missing, an error counts such pairs and quotes one."""
+    bad = {**PAIR, "question": "Which one?", **change}
+    answer = Completion(json.dumps({"pairs": [bad, PAIR]}))
+    assert [pair.question for pair in parse_pairs(answer, 1, set(), 2)] == ["Who?"]
+    message = (
+        f'expected 2 distinct new texts, got 1, and 1 pair with unusable options; the first is "Which one?": {reason}'
+    )
+    with pytest.raises(InvalidAnswerError, match=re.escape(message)):
+        parse_pairs(answer, 2, set(), 2)
+
+
+def test_position_of_the_right_answer():
+    """The right answer of a pair can have every position, which depends only on the texts of the pair."""
+    pairs = [{**PAIR, "question": f"What is {n}?"} for n in range(30)]
+    answer = Completion(json.dumps({"pairs": pairs}))
+    parsed = parse_pairs(answer, 30, set(), 2)
+    assert parsed == parse_pairs(answer, 30, set(), 2)
+    assert {pair.options.index("-5") for pair in parsed} == {0, 1, 2}
+    assert all(sorted(pair.options) == ["-5", "5", "Five"] for pair in parsed)
 
 
 REASONING_ONLY = Completion(None, reasoning="First, I read the passage.")

@@ -106,6 +106,39 @@ def test_pairs(writer, server, passages, write):
     assert texts == [Text("d0#0", "pair", f"Question {n} on {start}?", f"answer {n}") for n in (1, 2)]
 
 
+def test_pairs_with_options(writer, server, passages, write):
+    """Pairs with options are requested with their number of wrong options, and open pairs in the same words as ever."""
+    paid_answers = {}
+    asked = writer(kind="pairs", pair_options=4, per_call=2)
+    texts = write(asked, passages(1), 3, paid_answers)
+    assert [sorted(text.options) for text in texts] == [
+        [f"answer {n}", "wrong 0", "wrong 1", "wrong 2"] for n in (1, 2, 3)
+    ]
+    message = server.bodies[0]["messages"][0]["content"]
+    assert "Give 3 wrong answers to each question." in message
+    assert '{"pairs": [{"question": "…", "answer": "…", "wrong": ["…", "…", "…"]}]}' in message
+    assert asked.forecast(passages(1), 3, 0, paid_answers).calls == 0
+    assert asked.forecast(passages(1), 3).output_tokens > writer(kind="pairs").forecast(passages(1), 3).output_tokens
+    assert all(text.options == () for text in write(writer(kind="pairs"), passages(1), 3, paid_answers))
+    assert len(server.bodies) == 3
+    assert write(asked, passages(1), 3, paid_answers) == texts
+    assert len(server.bodies) == 3
+
+
+def test_answers_without_usable_options(writer, server, passages, write):
+    """An answer in which pairs lack usable options is requested again, and the last error quotes such a pair."""
+    pairs = [{"question": f"Question {n}?", "answer": "red", "wrong": ["Red"]} for n in (1, 2)]
+    server.faults = [json.dumps({"pairs": pairs})]
+    asked = {"kind": "pairs", "pair_options": 2}
+    assert len(write(writer(**asked), passages(1), 2)) == 2
+    assert len(server.bodies) == 2
+    server.faults = [json.dumps({"pairs": pairs})]
+    with pytest.raises(
+        InputError, match=r'2 pairs with unusable options; the first is "Question 1\?": two options are'
+    ):
+        write(writer(**asked, attempts=1), passages(1), 2)
+
+
 def test_only_some_kinds(writer, server, passages, write):
     """A writer restricted to one kind of text sends the same requests for this kind as an unrestricted writer."""
     both = writer(kind="both")
