@@ -1,5 +1,6 @@
 """lm-eval's backends with a server: the server's capabilities, batches, chats and errors, with a local HTTP server."""
 
+import gc
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from kib.errors import InputError, StepError
+from kib.harness.backends import quiet
 from kib.harness.requests import answer, batches
 from kib.interfaces import ProbedModel
 from kib.plugins.builtin.lm_eval_model import LmEvalModel
@@ -126,7 +128,7 @@ def lm_tokens(monkeypatch):
         ((400, '{"error": "no echo"}'), r'the server rejected the request \(400\): {"error": "no echo"}'),
         ((503, "Loading model"), r"the server returned status 503: Loading model; all complete batches are stored"),
         ((429, "busy"), "the server returned status 429: busy; all complete batches"),
-        ((200, "<html>"), "Expecting value"),
+        ((200, "<html>"), "the server's answer is not JSON: <html>; all complete batches are stored"),
         ({"error": "overloaded"}, r"the backend cannot read the server's answer \(KeyError: 'choices'\)"),
         ([], "the backend cannot send the request or read the answer: "),
         ({"choices": [{"index": 0}]}, r"the backend cannot read the server's answer \(KeyError: 'text'\)"),
@@ -145,14 +147,23 @@ def test_failures(server, reply, reason):
 
 
 @pytest.mark.parametrize("concurrent", [1, 2])
-def test_a_server_that_is_down(concurrent):
-    """If the server does not answer, the error says so and explains how to resume."""
+def test_a_server_that_is_down(concurrent, caplog):
+    """If the server does not answer, one sentence says so and explains how to resume, and no library logs more."""
+    quiet()
     options = {"backend": "local-completions", "args": {"model": "m", "tokenizer_backend": "none", "max_retries": 1}}
     url = "http://127.0.0.1:1/v1/completions"
     made = make_plugin(LmEvalModel, {**options, "local_args": {"base_url": url, "num_concurrent": concurrent}})
     with pytest.raises(StepError, match=rf"^{url}: the connection failed \(\w+\); .* run the same command again"):
         answer(made.load(), generate("a", "b"))
     assert re.fullmatch(rf"{url}: the connection failed \(\w+\)", made.probe(["generate_until"])["generate_until"])
+    gc.collect()  # asyncio logs the errors of unfinished requests when their tasks are deleted
+    assert caplog.messages == []
+
+
+def test_log_probabilities_without_a_tokenizer(server):
+    """A backend without a tokenizer cannot request log-probabilities, and the reason names the missing options."""
+    reasons = model(server).probe(["loglikelihood"])
+    assert "set `tokenizer_backend` and `tokenizer` in `args`" in reasons["loglikelihood"]
 
 
 @pytest.mark.parametrize(("options", "size"), [({}, 1), ({"num_concurrent": 3}, 3), ({"batch_size": "auto"}, 1)])

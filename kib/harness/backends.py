@@ -21,6 +21,8 @@ def quiet() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     for name in ("lm_eval", "datasets", "transformers", "evaluate"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("asyncio", "lm_eval.models.api_models"):  # failed requests, which kib reports in a sentence of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def notes(lm: "LM") -> list[str]:

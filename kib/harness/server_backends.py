@@ -40,6 +40,14 @@ NO_LOG_PROBABILITIES = (
     "as vLLM, or use tasks that generate text"
 )
 
+NO_TOKENIZER = (
+    "lm-eval needs the model's tokenizer for log-probabilities; set `tokenizer_backend` and `tokenizer` in `args`, or "
+    "use tasks that generate text"
+)
+
+FIRST_ERROR_STATUS = 400
+"""The lowest HTTP status of a request that failed."""
+
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """The HTTP statuses below 500 after which a retry may succeed."""
 
@@ -148,6 +156,10 @@ def _failure(error: Exception, server: Server) -> KibError:
     response = getattr(error, "response", None)
     status = getattr(error, "status", None) if response is None else response.status_code
     said = (getattr(error, "message", "") or str(error)) if response is None else response.text
+    if isinstance(error, json.JSONDecodeError):
+        return server.fails(f"the server's answer is not JSON: {error.doc}")
+    if status is not None and status < FIRST_ERROR_STATUS:  # aiohttp refuses the media type of the answer
+        return server.fails(f"the server's answer is not JSON: {said}")
     if status is None:
         is_answer = isinstance(error, ValueError | RuntimeError)
         return server.fails(said if is_answer else f"the connection failed ({type(error).__name__})")
@@ -158,6 +170,8 @@ def _failure(error: Exception, server: Server) -> KibError:
 
 def _unreadable(error: Exception, kind: str, server: Server) -> InputError:
     """Return the error for an answer that the backend cannot read."""
+    if "Tokenizer is required" in str(error):
+        return server.refuses(NO_TOKENIZER)
     if isinstance(error, AssertionError | ValueError) and str(error):  # a message of lm-eval, such as a missing key
         return server.refuses(f"the backend cannot send the request or read the answer: {error}")
     if kind != "generate_until" and error.args != ("choices",):

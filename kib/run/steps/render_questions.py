@@ -83,10 +83,13 @@ def chat_template(model: str, context: RunContext) -> Any:
 
     The function raises InputError if the template gives two different texts for one conversation.
     """
-    plugin = context.lock.get("models", model).plugin
-    if not isinstance(plugin, ChatModel):
-        raise InputError(f"models.{model}.chat_template: this model has no chat template")
-    return partial(_repeated_chat, model, plugin.chat)
+    locked = context.lock.get("models", model)
+    if not isinstance(locked.plugin, ChatModel):
+        raise InputError(
+            f"models.{model}.chat_template: the plugin `{locked.plugin_name}` cannot apply chat templates; remove "
+            "`chat_template`, or use a plugin such as `hf` that can"
+        )
+    return partial(_repeated_chat, model, locked.plugin.chat)
 
 
 def _repeated_chat(model: str, chat: Chat, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
