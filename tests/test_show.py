@@ -88,13 +88,19 @@ def test_the_recommended_command_works(bench):
     assert "several benchmarks contain m; choose one of: first/m, second/m" in said
     names = refused(bench, "first/m", "--results", "other").rpartition("choose one of: ")[2].strip().split(", ")
     assert len(names) == 5
+    for wrong, start in (("first/m/rag", "did you mean first/m/rag,k="), ("second", "choose one of: second/m/")):
+        said = refused(bench, wrong, "--results", "other")
+        name = said.strip().rpartition("mean " if "mean" in said else ": ")[2].split(" or ")[0].split(", ")[0]
+        assert start in said
+        assert shown(bench, name.rstrip("?"), "--results", "other").startswith("m/")
     assert shown(bench, names[0], "--results", "other").startswith(BASE)
 
 
 def test_a_question_is_named_by_its_beginning(done):
     """A question is identified by its id, or by the beginning of its id if only one id begins so."""
     assert ", question ada-12\n" in shown(done, RAG, "ada-1")
-    assert "contains no question ada; its 18 questions include ada-" in refused(done, RAG, "ada")
+    assert re.search(r"ada matches several questions of cell .*; choose one of: ada-\d+, ", refused(done, RAG, "ada"))
+    assert "contains no question eda; its 18 questions include " in refused(done, RAG, "eda")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +110,7 @@ def test_a_question_is_named_by_its_beginning(done):
         ("m/rag,k=2/people,0-shot", "did you mean m/rag,k=3/people,0-shot or m/rag,k=1/people,0-shot"),
         ("m/base/peop", "no cell m/base/peop; did you mean m/base/people,0-shot"),
         ("m/base/people,0", "no cell m/base/people,0; did you mean m/base/people,0-shot"),
-        ("zzz", "no cell zzz"),
+        ("zzz", "no cell zzz; choose one of: m/base/people,0-shot"),
     ],
 )
 def test_a_wrong_name_suggests_the_nearest(done, name, words):

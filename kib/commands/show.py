@@ -26,7 +26,7 @@ from kib.support.phrases import counted, pairs_that_repeat, shortened
 __all__ = ["corpus_remarks", "show_cell", "show_question"]
 
 MOST_NAMED = 20
-"""The maximum number of cells that the error for an ambiguous name lists."""
+"""The maximum number of cells or questions that the error for an ambiguous or unknown name lists."""
 
 SHOWN = 40
 """The maximum number of questions listed per cell."""
@@ -64,18 +64,32 @@ class _Benchmarks:
         """
         found = self.find(name)
         if not found:
-            every = [cell.place for _, plan in self.plans for cell in plan.cells]
-            near = get_close_matches(name, every, 3, 0.3)
-            raise InputError(f"no cell {name}; did you mean {' or '.join(near)}?" if near else f"no cell {name}")
+            raise InputError(f"no cell {name}; {self._offer(name)}")
         if len(found) > 1:
             names = ", ".join(f"{store.folder.name}/{name}" for store, _ in found)
             raise InputError(f"several benchmarks contain {name}; choose one of: {names}")
         [(store, cells)] = found
         if len(cells) > 1:
-            names = ", ".join(self.unique_name(store, cell) for cell in cells[:MOST_NAMED])
-            more = f" and {len(cells) - MOST_NAMED:,} more" if cells[MOST_NAMED:] else ""
-            raise InputError(f"{name} matches several cells; choose one of: {names}{more}")
+            raise InputError(f"{name} matches several cells; {self._choice([(store, cell) for cell in cells])}")
         return store, cells[0]
+
+    def _offer(self, name: str) -> str:
+        """Return the names of cells that resemble a name, or of the first cells of a benchmark or of all results."""
+        cells = [(store, cell) for store, plan in self.plans for cell in plan.cells]
+        if own := [(store, cell) for store, cell in cells if store.folder.name == name.strip("/")]:
+            return self._choice(own)
+        places = [name for store, cell in cells for name in (cell.place, f"{store.folder.name}/{cell.place}")]
+        near = get_close_matches(name, dict.fromkeys(places), 6, 0.3)
+        found = [cells[at // 2] for place in near for at, other in enumerate(places) if other == place]
+        if names := list(dict.fromkeys(self.unique_name(store, cell) for store, cell in found)):
+            return f"did you mean {' or '.join(names[:3])}?"
+        return self._choice(cells)
+
+    def _choice(self, cells: Sequence[tuple[Results, Cell]]) -> str:
+        """Return the names of the first cells, for a user who has to choose one."""
+        names = ", ".join(self.unique_name(store, cell) for store, cell in cells[:MOST_NAMED])
+        more = f" and {len(cells) - MOST_NAMED:,} more" if cells[MOST_NAMED:] else ""
+        return f"choose one of: {names}{more}"
 
     def unique_name(self, store: Results, cell: Cell) -> str:
         """Return the shortest name by which `kib show` finds a cell."""
@@ -346,6 +360,10 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
     if wanted in ids or len(starts) == 1:
         return ids.get(wanted) or starts[0]
 
+    if starts:
+        names = ", ".join(line.question_id for line in starts[:MOST_NAMED])
+        more = f" and {len(starts) - MOST_NAMED:,} more" if starts[MOST_NAMED:] else ""
+        raise InputError(f"{question} matches several questions of cell {cell.id}; choose one of: {names}{more}")
     near = get_close_matches(question, [line.question_id for line in lines], 3, 0.3) or [lines[0].question_id]
     raise InputError(
         f"cell {cell.id} contains no question {question}; its {len(lines)} questions include {', '.join(near)}"
