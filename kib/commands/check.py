@@ -222,12 +222,12 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
 def _row(prepared: PreparedCell) -> str:
     """Return the number of questions, the prompt lengths and the number of dropped passages of a cell."""
     tokens = [prompt.tokens for prompt in prepared.prompts if prompt.tokens is not None]
-    lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)}" if tokens else "tokens not counted"
+    lengths = "tokens not counted"
+    if tokens:
+        lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)} (minimum / median / maximum)"
     dropped = sum(prompt.dropped for prompt in prepared.prompts)
     cuts = f", {dropped} passages dropped" if dropped else ""
-    return (
-        f"{prepared.plan.cell.place}: {len(prepared.prompts)} questions, {lengths} (minimum / median / maximum){cuts}"
-    )
+    return f"{prepared.plan.cell.place}: {counted(len(prepared.prompts), 'question')}, {lengths}{cuts}"
 
 
 def _forecast(forecaster: Forecaster, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:

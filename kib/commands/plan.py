@@ -27,7 +27,7 @@ def show_plan(plan: Plan, results: Results, work: Work, progress: Progress) -> s
         return "done   " if done else "to do  "
 
     measured = [results.has(cell.cell) for cell in plan.cells]
-    lines = [f"{plan.spec.name}: {len(plan.cells)} cells, {sum(measured)} done", "", "weights"]
+    lines = [f"{plan.spec.name}: {counted(len(plan.cells), 'cell')}, {sum(measured)} done", "", "weights"]
     lines += [f"  {step.identity[:8]}  {step.title}" for step in plan.weights]
     lines += ["", "steps"]
     lines += [

@@ -203,7 +203,7 @@ def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
             last = draft.passage
     kept = question_filter.result()
     if not kept.rows:
-        reasons = [f"{reason} ({count} times)" for reason, count in kept.rejected.items()] + _skipped(kept)
+        reasons = [f"{reason} ({counted(count, 'time')})" for reason, count in kept.rejected.items()] + _skipped(kept)
         raise InputError(
             f"corpora.{job.request.corpus}: no question was kept: {', '.join(reasons) or 'none was written'}"
         )

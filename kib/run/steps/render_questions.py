@@ -23,6 +23,7 @@ from kib.run.steps.own_questions import OwnQuestions, read_remarks, read_split
 from kib.store.files import read_lines, write_lines
 from kib.store.result_records import STORED
 from kib.store.work import reading_step
+from kib.support.phrases import counted
 
 __all__ = ["chat_template", "load_rendered_task", "render_questions", "task_queries"]
 
@@ -68,7 +69,8 @@ def _questions_of(own: OwnQuestions, split: Split, scoring: str) -> tuple[str, S
     reworded = {question.id: question for question in own.splits["reworded"]}
     missing = [question.id for question in own.splits["test"] if question.id not in reworded]
     if missing:
-        raise InputError(f"{len(missing)} questions have no reworded version, for example {missing[0]}")
+        verb = "has" if len(missing) == 1 else "have"
+        raise InputError(f"{counted(len(missing), 'question')} {verb} no reworded version, for example {missing[0]}")
     return "reworded", [reworded[question.id] for question in own.splits["test"]]
 
 
