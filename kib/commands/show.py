@@ -21,7 +21,7 @@ from kib.store.results import Results
 from kib.store.work import Work
 from kib.support.characters import describe_removed
 from kib.support.ids import normal_id
-from kib.support.phrases import counted, pairs_that_repeat, shortened
+from kib.support.phrases import counted, first_names, pairs_that_repeat, shortened
 
 __all__ = ["corpus_remarks", "show_cell", "show_question"]
 
@@ -78,12 +78,13 @@ class _Benchmarks:
         cells = [(store, cell) for store, plan in self.plans for cell in plan.cells]
         if own := [(store, cell) for store, cell in cells if store.folder.name == name.strip("/")]:
             return self._choice(own)
-        places = [name for store, cell in cells for name in (cell.place, f"{store.folder.name}/{cell.place}")]
-        near = get_close_matches(name, dict.fromkeys(places), 6, 0.3)
-        found = [cells[at // 2] for place in near for at, other in enumerate(places) if other == place]
-        if names := list(dict.fromkeys(self.unique_name(store, cell) for store, cell in found)):
-            return f"did you mean {' or '.join(names[:3])}?"
-        return self._choice(cells)
+        places: dict[str, list[tuple[Results, Cell]]] = {}
+        for store, cell in cells:
+            for place in (cell.place, f"{store.folder.name}/{cell.place}"):
+                places.setdefault(place, []).append((store, cell))
+        near = get_close_matches(name, places, 6, 0.3)
+        names = list(dict.fromkeys(self.unique_name(*one) for place in near for one in places[place]))
+        return f"did you mean {' or '.join(names[:3])}?" if names else self._choice(cells)
 
     def _choice(self, cells: Sequence[tuple[Results, Cell]]) -> str:
         """Return the names of the first cells, for a user who has to choose one."""
@@ -361,9 +362,8 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
         return ids.get(wanted) or starts[0]
 
     if starts:
-        names = ", ".join(line.question_id for line in starts[:MOST_NAMED])
-        more = f" and {len(starts) - MOST_NAMED:,} more" if starts[MOST_NAMED:] else ""
-        raise InputError(f"{question} matches several questions of cell {cell.id}; choose one of: {names}{more}")
+        names = first_names([line.question_id for line in starts], MOST_NAMED)
+        raise InputError(f"{question} matches several questions of cell {cell.id}; choose one of: {names}")
     near = get_close_matches(question, [line.question_id for line in lines], 3, 0.3) or [lines[0].question_id]
     raise InputError(
         f"cell {cell.id} contains no question {question}; its {len(lines)} questions include {', '.join(near)}"

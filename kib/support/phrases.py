@@ -1,9 +1,9 @@
 """Phrases for messages: counts, lists of names, shortened values and suggestions for a misspelled name."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
-__all__ = ["counted", "join", "nearest", "offer", "pairs_that_repeat", "shortened"]
+__all__ = ["counted", "first_names", "join", "nearest", "offer", "pairs_that_repeat", "shortened"]
 
 
 def counted(number: int, noun: str) -> str:
@@ -26,6 +26,12 @@ def shortened(value: object, limit: int = 60) -> str:
     """Return a value as text with at most `limit` characters; the end of a longer text is replaced by "..."."""
     text = str(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def first_names(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Return the first `most` names joined by a separator, with the number of the remaining names."""
+    more = f" and {len(names) - most:,} more" if names[most:] else ""
+    return separator.join(names[:most]) + more
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:

@@ -12,7 +12,7 @@ from kib.errors import InputError
 from kib.records import Gold, document_id
 from kib.run.steps.corpus_statistics import read_document_lengths, read_duplicate_documents
 from kib.run.steps.passages import Passages
-from kib.support.phrases import counted, nearest, shortened
+from kib.support.phrases import counted, first_names, nearest, shortened
 from kib.support.quotes import find_quotes, folded
 
 __all__ = ["GoldText", "LocatedGold", "locate_gold"]
@@ -41,9 +41,8 @@ class LocatedGold:
         """Return sentences about the gold ranges that were moved."""
         if not self.moved:
             return []
-        more = f" and {len(self.moved) - MOST_LISTED:,} more" if self.moved[MOST_LISTED:] else ""
         count = counted(len(self.moved), "gold range")
-        where = f"{'; '.join(self.moved[:MOST_LISTED])}{more}"
+        where = first_names(self.moved, MOST_LISTED, "; ")
         return [f"documents were edited, and {count} moved to the new position of the quote: {where}"]
 
 

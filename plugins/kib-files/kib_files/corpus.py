@@ -15,10 +15,10 @@ from kib.identity import digest, digest_file
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.records import Document
 from kib.support.limited_process import LimitError
-from kib.support.phrases import counted
+from kib.support.phrases import counted, first_names
 from kib_files.converters import CONVERTERS, Converter
 from kib_files.file_records import BLANK_PAGES, DEFAULT_LIMITS, BrokenFileError, ConvertedFile, FileLimits
-from kib_files.folder_listing import FolderListing, count_files, document_id, first_names, list_folder
+from kib_files.folder_listing import FolderListing, count_files, document_id, list_folder
 from kib_files.text_cache import TextCache, converter_versions
 
 __all__ = ["Files", "FilesOptions"]
@@ -26,6 +26,9 @@ __all__ = ["Files", "FilesOptions"]
 LOGGER = logging.getLogger("kib_files")
 
 OCR_HINT = "if the pages are scans, run OCR first, for example with OCRmyPDF"
+SHOWN_NAMES = 5
+"""The usual maximum number of file names in one message."""
+
 MOST_SCANS = 50
 """Maximum number of names in a message that may be the only list of the files."""
 
@@ -231,7 +234,8 @@ class Files:
         options = self.options
         listing = list_folder(options.path, options.include, options.exclude, tuple(CONVERTERS))
         if listing.others and options.others == "error":
-            problem = f"found {count_files(listing.others)} of an unsupported type: {first_names(listing.others)}"
+            listed = first_names(listing.others, SHOWN_NAMES)
+            problem = f"found {count_files(listing.others)} of an unsupported type: {listed}"
             fix = 'to leave out such files, set `others = "skip"` or add the files to `exclude`'
             raise InputError(f"{options.path}: {problem}; supported types are {EXTENSIONS}; {fix}")
         for name, reason in listing.broken.items():
@@ -290,9 +294,12 @@ class Files:
 
     def _record(self, count: int, listing: FolderListing, findings: _Findings) -> None:
         """Keep the counts and remarks for `notes`, and log them as warnings."""
-        for reason, names in findings.by_reason().items():
-            files = count_files(names)
-            LOGGER.warning("%s: left out %s %s: %s", self.options.path, files, reason, first_names(names))
+        left_out = [
+            (names, f"left out {count_files(names)} {reason}: {first_names(names, SHOWN_NAMES)}")
+            for reason, names in findings.by_reason().items()
+        ]
+        for _, line in left_out:
+            LOGGER.warning("%s: %s", self.options.path, line)
         self.remarks = [
             f"{count_files(names)} with {what}: {first_names(names, MOST_SCANS)}"
             for what, names in sorted(findings.remarks.items())
@@ -305,8 +312,8 @@ class Files:
                 f"left out {count_files(findings.scans)} without text on any page: {listed}; {OCR_HINT}"
             )
         self.remarks += [
-            f"left out {count_files(names)} {reason}: {first_names(names)}"
-            for reason, names in findings.by_reason().items()
+            line
+            for names, line in left_out
             if names is not findings.scans and names is not findings.over_limit  # these have lines of their own
         ]
         self.skipped = findings.over_limit

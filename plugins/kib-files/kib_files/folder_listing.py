@@ -13,10 +13,7 @@ from pathlib import Path
 
 from kib.errors import InputError
 
-__all__ = ["FolderListing", "count_files", "document_id", "first_names", "list_folder"]
-
-SHOWN_NAMES = 5
-"""The usual maximum number of file names in one message."""
+__all__ = ["FolderListing", "count_files", "document_id", "list_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +67,6 @@ def document_id(name: str) -> str:
 def count_files(names: Sequence[str]) -> str:
     """Return the number of names as text for a message, for example "1 file" or "1,000 files"."""
     return f"{len(names):,} file{'' if len(names) == 1 else 's'}"
-
-
-def first_names(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
-    """Join the first few of the given names for use in a message, and append the number of remaining names."""
-    more = f" and {len(names) - most:,} more" if names[most:] else ""
-    return ", ".join(names[:most]) + more
 
 
 def _select(folder: Path, names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
