@@ -9,9 +9,6 @@ from typing import Any
 
 __all__ = ["canonical", "digest", "digest_file", "digest_lines"]
 
-READ = 2**16
-"""The number of bytes read at once; the larger buffer of `hashlib.file_digest` makes small files slow."""
-
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
@@ -50,8 +47,5 @@ def digest_lines(lines: Iterable[str]) -> str:
 
 def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    total = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        while part := file.read(READ):
-            total.update(part)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
