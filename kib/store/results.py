@@ -138,21 +138,21 @@ class Results:
     def _check_complete(self, result: CellResult) -> None:
         """Raise DamagedError if a file of a measured cell is missing."""
         for name in ("questions.jsonl", "times.json"):
-            path = self.cell_folder(result.cell) / name
+            path = self._file(result.cell, name)
             if not path.is_file():
                 raise DamagedError(f"{path}: the file is missing; {MEASURE_AGAIN}")
 
     def is_stored(self, cell: Cell) -> bool:
         """Return whether a result of a cell is stored, without reading the result."""
-        return lexists(self.cell_folder(cell) / "cell.json")
+        return lexists(self._file(cell, "cell.json"))
 
     def lacks_questions(self, cell: Cell) -> bool:
         """Return whether a cell has been measured but its file of questions is missing."""
-        return self.is_stored(cell) and not (self.cell_folder(cell) / "questions.jsonl").exists()
+        return self.is_stored(cell) and not self._file(cell, "questions.jsonl").exists()
 
     def discard(self, cell: Cell) -> None:
         """Remove the result of a cell, so that the cell counts as missing."""
-        remove(self.cell_folder(cell) / "cell.json")
+        remove(self._file(cell, "cell.json"))
 
     def check_questions(self, result: CellResult) -> None:
         """Raise DamagedError if the questions of a cell differ from the measured questions; a missing file is accepted.
@@ -211,7 +211,7 @@ class Results:
 
     def times(self, cell: Cell) -> Times | None:
         """Return the time and memory needed to measure a cell, or None if time and memory were not recorded."""
-        path = self.cell_folder(cell) / "times.json"
+        path = self._file(cell, "times.json")
         with name_damage(path, MEASURE_AGAIN):
             value = read_sealed(path) if lexists(path) else None
             if value is None:
