@@ -160,7 +160,7 @@ class Text:
 class Weights:
     """A folder with a transformers model (safetensors), and an optional adapter folder that modifies the model.
 
-    `add_bos_token` states whether prompts start with the BOS token; None stands for the tokenizer's own setting.
+    `add_bos_token` states whether prompts start with the BOS token; if it is None, the tokenizer's own setting applies.
     """
 
     folder: Path

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from http import HTTPStatus
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,6 @@ NO_TOKENIZER = (
     "lm-eval needs the model's tokenizer for log-probabilities; set `tokenizer_backend` and `tokenizer` in `args`, or "
     "use tasks that generate text"
 )
-
-FIRST_ERROR_STATUS = 400
-"""The lowest HTTP status of a request that failed."""
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """The HTTP statuses below 500 after which a retry may succeed."""
@@ -157,8 +155,8 @@ def _failure(error: Exception, server: Server) -> KibError:
     status = getattr(error, "status", None) if response is None else response.status_code
     said = (getattr(error, "message", "") or str(error)) if response is None else response.text
     if isinstance(error, json.JSONDecodeError):
-        return server.fails(f"the server's answer is not JSON: {error.doc}")
-    if status is not None and status < FIRST_ERROR_STATUS:  # aiohttp refuses the media type of the answer
+        said, status = error.doc, HTTPStatus.OK
+    if status is not None and status < HTTPStatus.BAD_REQUEST:  # aiohttp also refuses answers of other media types
         return server.fails(f"the server's answer is not JSON: {said}")
     if status is None:
         is_answer = isinstance(error, ValueError | RuntimeError)

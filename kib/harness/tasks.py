@@ -290,8 +290,9 @@ def _check_questions(name: str, questions: Sequence[Question]) -> None:
             raise InputError(f"{where}: the text of the question is empty")
         seen: dict[str, str] = {}
         for option in question.options:
-            if other := seen.get(comparable(option)):
-                raise InputError(f"{where}: two options are equal: {other!r} and {option!r}")
-            seen[comparable(option)] = option
+            key = comparable(option)
+            if key in seen:
+                raise InputError(f"{where}: two options are equal: {seen[key]!r} and {option!r}")
+            seen[key] = option
         if MARK in question.text:
             raise InputError(f"{where}: the text contains {MARK}, which kib reserves for marking questions")

@@ -137,7 +137,7 @@ class WriterOptions(Options):
 
     @property
     def wrong_per_pair(self) -> int:
-        """The number of wrong options to request for each pair; 0 stands for pairs without options."""
+        """The number of wrong options to request for each pair, or 0 if pairs have no options."""
         return self.pair_options - 1 if self.pair_options else 0
 
     @model_validator(mode="after")
