@@ -86,6 +86,7 @@ def test_every_character_is_in_some_passage(text, chunk):
 
 
 @given(PROSE, CHUNKS)
+@example("A\n\n00000", Chunk(tokens=4, overlap=3))  # the rest below the heading starts where the next chunk starts
 def test_passages_are_in_document_order(text, chunk):
     """Each passage starts after the start and ends after the end of the previous passage."""
     assume(text.strip())

@@ -111,6 +111,8 @@ class _TokenChunker:
         headings, joined = Headings(text), list[Range]()
         heading: Range | None = None  # a chunk that consists of headings, and waits for the text below
         for chunk in self._whole(text):
+            while joined and joined[-1][0] >= chunk[0]:  # a rest below a heading that this overlapping chunk contains
+                joined.pop()
             if heading is not None:
                 found = None if headings.fill(*chunk) else self._below(text, heading, chunk)
                 joined += found or [heading]
