@@ -20,6 +20,11 @@ SOFT = "\u00ad"
         ("le\x00ver\x7f", "lever"),
         ("x\U000e0041\U000e0042", "x"),
         ("auf\u200clage Auf\u200dlage", "auflage Auflage"),
+        ("hangul\u3164 braille\u2800, half\uffa0.", "hangul braille, half."),
+        ("le\u180ever le\u180bver le\u180fver", "lever lever lever"),
+        ("le\u115fver le\u1160ver le\u17b4ver", "lever lever lever"),
+        ("le\u2065ver le\ufff0ver le\U000e0fffver", "lever lever lever"),
+        ("le\U0001bca0ver le\U0001d173ver", "lever lever"),
     ],
 )
 def test_invisible_characters_are_removed(text, visible):
@@ -36,13 +41,25 @@ def test_invisible_characters_are_removed(text, visible):
         "क\u094d\u200dष",
         "👩\u200d🚀",
         "ไทย\u200bครับ",
+        "ᠨᠢᠭᠡ\u180eᠨ\u180bᠨ",
+        "\u115f\u1161 \u1112\u1160",
+        "⠓⠊\u2800\u2800⠽",
+        "\U0001d160\U0001d173",
         "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
         "one\n\ttwo\r\n\x0cthree\u00a0four",
     ],
 )
 def test_meaningful_characters_remain(text):
-    """Joiners of Persian, Indic scripts and emoji remain, and so do white space and marked word ends in Thai."""
+    """Characters that a script or an emoji needs remain, and so do white space and marked word ends in Thai."""
     assert remove_invisible(text) == text
+
+
+@pytest.mark.parametrize("blank", ["\u2800", "\u3164\u3164", "\uffa0"])
+def test_a_blank_between_words_becomes_a_space(blank):
+    """A character that is drawn as a blank is counted, and separates words like the space that it looks like."""
+    removed = Counter()
+    assert remove_invisible(f"red{blank}lever{blank}", removed) == "red lever"
+    assert removed == {f"U+{ord(blank[0]):04X}": 2 * len(blank)}
 
 
 def test_removed_characters_are_described_by_name():

@@ -42,6 +42,9 @@ REVISION = 1
 PASSAGES_REVISION = 2
 """Increase this number when kib splits the same documents into different passages."""
 
+INVISIBLE_REVISION = 2
+"""Increase this number when kib removes different invisible characters from documents and questions."""
+
 EXAMPLES_REVISION = 2
 """Increase this number when kib draws different few-shot examples for the same lm-eval task."""
 
@@ -476,7 +479,7 @@ class _Planner:
         scoring = (table.scoring or DEFAULT_SCORING) if own else None
         parts = {"task": locked.identity, "query": table.query, "scoring": scoring, "limit": table.limit}
         removes = own and self.spec.removes_invisible(table.corpus)
-        return {**parts, "split": split, **({"invisible": "remove"} if removes else {})}
+        return {**parts, "split": split, **({"invisible": INVISIBLE_REVISION} if removes else {})}
 
     @_computed_once
     def passages(self, corpus: str) -> PassagesStep:
@@ -490,7 +493,7 @@ class _Planner:
         language = chunk.language if chunk and chunk.sentences else None
         documents = self.lock.get("corpora", corpus).identity
         parts = (documents, size, language, tokenizer, PASSAGES_REVISION)
-        removed = ("invisible",) if self.spec.removes_invisible(corpus) else ()
+        removed = ("invisible", INVISIBLE_REVISION) if self.spec.removes_invisible(corpus) else ()
         identity = _identity("passages", *parts, *removed)
         return PassagesStep(identity, corpus)
 
