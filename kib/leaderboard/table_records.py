@@ -134,7 +134,7 @@ class ArmRow:
     gain: Gain | None = None
     p_adjusted: float | None = None
     lowest_p: float | None = None  # the smallest value of `p` that the number of groups allows; None if unpaired
-    gold_share: float | None = None  # the absolute gain divided by the absolute gain of the gold passage
+    gold_share: float | None = None  # gain / gain from the gold passage, if the latter is significant
     rank: int | None = None  # None if the number of groups is too small to find any difference between arms
     compared: bool = False  # whether the arm is compared with the other arms of its block
     tied: bool = False  # whether the arm shares its rank with arms that do not differ significantly

@@ -1,8 +1,11 @@
 """Rows: accuracy, gain, recall, adjusted p values and shares of the gold passage's gain."""
 
+import json
+
 import pytest
 from leaderboard_lab import row
 
+from kib.leaderboard import render
 from kib.statistics.multiple_testing import holm
 from kib.statistics.paired_gains import gain
 
@@ -89,6 +92,18 @@ def test_no_share_of_a_gold_passage_without_gain(lab):
     lab.add(12, "rag", k=1)
     lab.add(4, "gold", k=1)
     assert row(lab.table(), "rag,k=1").gold_share is None
+
+
+@pytest.mark.parametrize(("gold", "groups"), [(7, None), (20, [f"p{number // 7}" for number in range(20)])])
+def test_no_share_of_an_insignificant_gain(lab, gold, groups):
+    """If the gain from the gold passage is not significant, rows, tables and JSON contain no share of this gain."""
+    for right, method in ((4, "base"), (9, "rag"), (gold, "gold")):
+        lab.add(right, method, groups=groups, **({} if method == "base" else {"k": 1}))
+    table = lab.table()
+    assert row(table, "gold,k=1").gain.p >= 0.05
+    assert {one.gold_share for one in table.rows} == {None}
+    assert "gold %" not in render(table, "markdown")
+    assert {one["share_of_gold"] for one in json.loads(render(table, "json"))["rows"]} == {None}
 
 
 def test_recall_counts_questions_with_a_gold_passage(lab):

@@ -107,9 +107,12 @@ def add_best_on_test(rows: Sequence[RowBuilder]) -> None:
 
 
 def add_gold_shares(rows: Sequence[RowBuilder]) -> None:
-    """Add each gain as a share of the untrained model's gain from the gold passage, if the latter is positive."""
+    """Add each gain as a share of the untrained model's gain from the gold passage, if this gain is significant.
+
+    A share of a gain that may be due to chance would mean nothing.
+    """
     gold = next((row for row in rows if row.arm.kind == "ceiling" and row.arm.method.train is None), None)
-    if gold is None or gold.gain is None or gold.gain.absolute <= 0:
+    if gold is None or gold.gain is None or gold.gain.absolute <= 0 or gold.gain.p >= LEVEL:
         return
     for row in rows:
         if row.gain:

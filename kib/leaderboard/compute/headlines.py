@@ -85,16 +85,9 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
         parts.append("too few groups of questions to test significance")
     elif row.p is not None and row.p >= LEVEL:
         parts.append("not significant")
-    if row.gold_share is not None and _gold_helps(block):
+    if row.gold_share is not None:
         parts.append(f"{whole_percent(row.gold_share)} % of the gain from the gold passage")
     return start + ", ".join(parts)
-
-
-def _gold_helps(block: Sequence[ArmRow]) -> bool:
-    """Return whether the untrained model's gain from the gold passage is significant; if not, shares are omitted."""
-    return any(
-        row.kind == "ceiling" and not row.trained and row.gain is not None and row.gain.p < LEVEL for row in block
-    )
 
 
 def _representative(rows: Sequence[ArmRow]) -> ArmRow:

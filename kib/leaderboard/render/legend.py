@@ -12,7 +12,10 @@ NAMED_CELLS = 3
 """The maximum number of listed cells without a row (validation questions or a probe)."""
 
 COLUMN_MEANINGS = {
-    "share": "gold %: the gain as % of the gain from the gold passage (the upper bound; not ranked).",
+    "share": (
+        "gold %: the gain as % of the gain from the gold passage (the upper bound; not ranked), if the latter is "
+        "significant."
+    ),
     "known": (
         "known, unknown: gain in points on questions that base answered correctly (known) or incorrectly (unknown) in "
         "a second measurement."
