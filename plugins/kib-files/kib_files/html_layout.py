@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from kib.support.raised_text import subscript, superscript
 from kib_files.mathml_text import formula_text
-from kib_files.raised_text import subscript, superscript
 
 __all__ = ["BLOCK", "MARK", "text_of_page"]
 

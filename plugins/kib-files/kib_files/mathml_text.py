@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kib_files.raised_text import grouped, subscript, superscript, with_gap
+from kib.support.raised_text import grouped, subscript, superscript, with_gap
 
 __all__ = ["formula_text"]
 

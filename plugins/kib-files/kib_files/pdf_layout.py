@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from kib_files.raised_text import subscript, superscript
+from kib.support.raised_text import subscript, superscript
 
 __all__ = ["Run", "page_lines"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from xml.etree.ElementTree import Element
 
-from kib_files.raised_text import grouped, subscript, superscript, with_gap
+from kib.support.raised_text import grouped, subscript, superscript, with_gap
 
 __all__ = ["MATH", "equation_text"]
 
