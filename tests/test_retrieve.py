@@ -377,6 +377,18 @@ def test_found_passages_are_shown(toy):
     assert "found" not in found(toy)["blocks"][0]["retrievers"][0]
 
 
+@pytest.mark.parametrize("form", ["terminal", "markdown"])
+def test_queries_without_hits_are_shown(bench, form):
+    """For each retriever without a hit for a query, `--show` states that no passage was found."""
+    bench.write_toy(spec=RETRIEVERS)
+    words = bench.people[0][2].split()[0]
+    name = queries(bench, "q.jsonl", {"id": "q1", "text": "xyzzy"}, {"id": "q2", "text": words})
+    text = bench.call("retrieve", bench.spec, "-q", "--queries", name, "--show", "1", "--format", form).stdout
+    assert "q1: xyzzy\n  words: no passage found\n  again: no passage found\n" in text
+    assert text.count("no passage found") == 2
+    assert f"q2: {words}\n  words 1. " in text
+
+
 def test_options_that_need_another_option(toy):
     """Passages cannot be shown as CSV, and the names of hits in a run need the name of a run."""
     assert "--show: CSV has no place for passages; use --format json" in refused(toy, "--show", "1", "--format", "csv")

@@ -12,6 +12,8 @@ from statistics import median
 
 from kib.commands.corpus_report import describe_corpus
 from kib.commands.forecast import Forecaster, Item, texts_of, total
+from kib.commands.retrieve.queries import of_corpus
+from kib.commands.retrieve.records import QuerySet
 from kib.commands.server_report import probe_servers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
@@ -24,6 +26,7 @@ from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
+from kib.safe_text import one_line
 from kib.spec.load import Spec, read_draft
 from kib.spec.messages import show_value
 from kib.store.results import Results
@@ -138,11 +141,18 @@ def check_corpora(spec: Spec, lock: Lock, work: Work, progress: Progress) -> Rep
         try:
             step = passages_of(spec, lock, name)
             record = steps.record_of("passages", step, steps.passages)
+            queries = of_corpus(name, lock)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             _add_problem(problems, work, f"splitting corpus {name}", error, 1)
         else:
-            lines += ["", *describe_corpus(record, histogram=True)]
+            lines += ["", *describe_corpus(record, histogram=True), *(_describe_queries(queries) if queries else ())]
     return Report("\n".join(lines), tuple(problems))
+
+
+def _describe_queries(queries: QuerySet) -> Iterator[str]:
+    """Yield lines about the judged queries of a corpus, and about the documents that do not count as hits."""
+    lines = [f"{queries.title}: {len(queries.asked):,}, of which {len(queries.relevance):,} have a relevant document"]
+    yield from (f"  {one_line(line)}" for line in (*lines, *queries.left_out_remarks()))
 
 
 def _task_notes(plan: Plan, work: Work) -> list[str]:

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 __all__ = ["counted", "first_names", "join", "nearest", "offer", "pairs_that_repeat", "shortened"]
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 cell`, `2 cells` or `1,000 cells`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, such as `1 cell`, `2 cells` or `1,000 cells`; `plural` is an irregular plural."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def pairs_that_repeat(number: int) -> str:

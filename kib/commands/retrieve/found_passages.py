@@ -44,7 +44,10 @@ def found_passages(report: Report, block: Block, show: int) -> Iterator[str]:
     for query in block.source.asked if show else ():
         yield f"{one_line(query.question_id)}: {one_line(query.query)}"
         for line in block.lines:
-            for rank, one in enumerate(_passages(report, block, line, query, show), 1):
+            passages = _passages(report, block, line, query, show)
+            if not passages:
+                yield f"  {line.retriever}: no passage found"
+            for rank, one in enumerate(passages, 1):
                 mark = f"  (grade {one['grade']})" if block.by == "documents" else "  (gold)"
                 mark = mark if one["grade"] else ""
                 title = f"  {one_line(one['title'])}" if one["title"] else ""

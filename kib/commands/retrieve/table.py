@@ -11,6 +11,7 @@ from kib.commands.retrieve.records import Block, Line, Report
 from kib.errors import InputError
 from kib.leaderboard.number_format import DASH, byte_size, three_digits
 from kib.safe_text import one_line
+from kib.support.phrases import counted
 
 __all__ = ["FORMATS", "render"]
 
@@ -46,8 +47,8 @@ def render(report: Report, form: str, show: int = 0) -> str:
 def _title(report: Report, block: Block) -> str:
     judged = "" if block.judged == block.queries else f", {block.judged:,} of them judged"
     depth = min(report.depth, report.passages)
-    found = f"the first {depth:,} of {report.passages:,} passages of corpus {report.corpus}"
-    asked = "1 query" if block.queries == 1 else f"{block.queries:,} queries"
+    found = f"the first {depth:,} of {counted(report.passages, 'passage')} of corpus {report.corpus}"
+    asked = counted(block.queries, "query", "queries")
     return one_line(f"{block.title} · {asked}{judged} · {found}")
 
 
@@ -69,11 +70,7 @@ def _texts(line: Line) -> list[str]:
 
 def _legend(block: Block) -> str:
     legend = LEGENDS[block.by] if block.judged else UNJUDGED
-    if count := len(block.source.left_out):
-        legend += (
-            f" Documents with the id of the query are left out of the hits: {count:,} of {block.queries:,} queries."
-        )
-    return legend
+    return one_line(" ".join([legend, *block.source.left_out_remarks()]))
 
 
 def _measured(report: Report) -> list[Block]:
@@ -122,6 +119,7 @@ def _shared_fields(report: Report, block: Block) -> dict[str, Any]:
         "by": block.by,
         "depth": report.depth,
         "own_documents_left_out": len(block.source.left_out),
+        "own_documents_relevant": len(block.source.own_gold),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kib.commands.check import check_corpora, read_corpora
 from kib.commands.retrieve import SearchRequest, render, retrieve
 from kib.errors import InputError
 from kib.progress import SilentProgress
@@ -85,6 +86,32 @@ def test_queries_that_are_documents(tmp_path: Path, options: str, ndcg: float, c
     left_out = int(ndcg == 1)
     assert json.loads(render(report, "json"))["blocks"][0]["own_documents_left_out"] == left_out
     assert ("left out of the hits: 1 of 2 queries" in render(report, "terminal")) == bool(left_out)
+
+
+OWN_GOLD = [
+    ("a1\ta1\t1\nq2\ta3\t1\n", 0.5, ["a1"]),
+    ("a1\ta1\t1\na1\ta2\t1\nq2\ta3\t1\n", 0.75, ["a1"]),
+    ("a1\ta1\t0\na1\ta2\t2\nq2\ta3\t1\n", 1.0, []),
+]
+
+
+@pytest.mark.parametrize(("qrels", "recall", "named"), OWN_GOLD)
+def test_gold_that_is_the_query_itself(tmp_path: Path, qrels: str, recall: float, named: list[str]) -> None:
+    """As in BEIR, a relevant document that is left out counts as not found, and its query is named in reports."""
+    write_collection(tmp_path, qrels, **{name: json_lines(rows) for name, rows in OWN_QUERIES.items()})
+    spec = tmp_path / "s.toml"
+    tables = '[corpora.c]\nplugin = "beir"\npath = "."\n[retrievers.words]\nplugin = "bm25"\n'
+    spec.write_text(f'schema = 1\nname = "own"\n{tables}', encoding="utf-8")
+    work = Work(tmp_path / "work")
+    report = retrieve(spec, SearchRequest(depth=10), work, SilentProgress())
+    [block] = report.blocks
+    assert block.lines[0].measures["recall@10"].mean == recall
+    assert json.loads(render(report, "json"))["blocks"][0]["own_documents_relevant"] == len(named)
+    corpora = read_corpora(spec)
+    assert corpora
+    for text in (render(report, "terminal"), check_corpora(*corpora, work, SilentProgress()).text):
+        assert "left out of the hits: 1 of 2 queries." in text
+        assert ("is relevant to 1 query (a1); as in BEIR, this document counts as not found" in text) == bool(named)
 
 
 def test_split(tmp_path: Path) -> None:
