@@ -46,6 +46,7 @@ class HttpClient:
             verify=_certificates(),
             trust_env=not parse_address(url).is_loopback,  # a proxy could read requests to this machine
         )
+        self._free = asyncio.Semaphore(connections)
         self._requests: set[asyncio.Task[Any]] = set()
         self._cancelled = False
         self._loop = asyncio.new_event_loop()
@@ -84,7 +85,11 @@ class HttpClient:
         assert task is not None  # noqa: S101 - a coroutine on the loop is always part of a task
         self._requests.add(task)
         try:
-            async with asyncio.timeout(self.timeout), self._client.stream("POST", self.url, json=body) as response:
+            async with (
+                self._free,  # the time limit does not include the wait for a free connection
+                asyncio.timeout(self.timeout),
+                self._client.stream("POST", self.url, json=body) as response,
+            ):
                 content = await self._read(response)
         finally:
             self._requests.discard(task)

@@ -1,14 +1,20 @@
 """A pool of concurrent requests, which runs many passage jobs at once and stores every answer before using it.
 
-Only the thread that reads the results accesses the stored answers; the worker threads only wait for the server.
+Only the thread that reads the results accesses the stored answers; all other threads only wait for the server.
+
+Python raises KeyboardInterrupt between any two steps of the main thread. The locks of `concurrent.futures` are taken in
+several steps, so an interruption can leave such a lock taken, and the process never ends. The threads here share only a
+dictionary and a `SimpleQueue` with the main thread. Every operation on these objects is a single step.
 """
 
 import sqlite3
+import time
 from collections.abc import Generator, Iterable, Iterator, MutableMapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
 
 from kib.errors import InputError
 from kib_openai.completion import Completion, stored_completion
@@ -24,6 +30,9 @@ MAX_UNREAD = 256
 
 INTERRUPTED_WAIT = 5.0
 """The maximum time to wait for the answers in flight after an interruption, in seconds."""
+
+CANCELLED_WAIT = 1.0
+"""The maximum time to wait until the threads notice that their requests are cancelled, in seconds."""
 
 
 @dataclass(slots=True)
@@ -46,37 +55,37 @@ class RequestPool(Generic[Result]):
         self.failed_jobs = 0
         self.accepted_requests = 0
         self.all_started = False
-        self.last_wait: float | None = None
+        self.last_wait: float | None = INTERRUPTED_WAIT
         self.finished: dict[int, list[Result]] = {}
-        self.in_flight: dict[str, Future[Completion]] = {}
-        self.waiting: dict[Future[Completion], list[_WaitingJob[Result]]] = {}
+        self.in_flight: dict[str, list[_WaitingJob[Result]]] = {}
+        self.outcomes: dict[str, Completion | BaseException] = {}
+        self.arrivals: SimpleQueue[None] = SimpleQueue()
 
     def run(self, jobs: Iterable[Job[Result]]) -> Generator[Result, None, None]:
         """Yield the jobs' results in job order; a failed job yields no result.
 
         Raise InputError if the server rejects a request, the token budget is exhausted, or too many jobs fail. Before
-        the error is raised, the answers to all requests in flight are awaited and stored. After Ctrl-C or SIGTERM, and
-        if the caller stops early, the answers are awaited for at most INTERRUPTED_WAIT seconds; a second Ctrl-C ends
-        this wait. If Ctrl-C arrives while the caller processes a result, this generator is only closed, so it cannot
-        tell an interruption from a caller that stops early for a different reason.
+        the InputError is raised, the answers to all requests in flight are awaited and stored. After Ctrl-C, SIGTERM or
+        any other error, and if the caller stops early, the answers are awaited for at most INTERRUPTED_WAIT seconds; a
+        second Ctrl-C ends this wait. If Ctrl-C arrives while the caller processes a result, this generator is only
+        closed, so it cannot tell an interruption from a caller that stops early for a different reason.
         """
         numbered, next_number = enumerate(jobs), 0
-        threads = ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="kib-openai")
         try:
             while True:
-                self._start_jobs(threads, numbered)
+                self._start_jobs(numbered)
                 while next_number in self.finished:
                     yield from self.finished.pop(next_number)
                     next_number += 1
                 if self.in_flight:
-                    self._collect_answers(threads)
+                    self._collect_answers()
                 elif self.all_started:
                     return
-        except (KeyboardInterrupt, GeneratorExit):
-            self.last_wait = INTERRUPTED_WAIT
+        except InputError:
+            self.last_wait = None
             raise
         finally:
-            self._shut_down(threads)
+            self._shut_down()
 
     def _has_budget(self) -> bool:
         return self.options.token_budget is not None
@@ -84,7 +93,7 @@ class RequestPool(Generic[Result]):
     def _stored_tokens(self) -> int:
         return sum(Completion.from_json(text).tokens or 0 for text in self.paid_answers.values())
 
-    def _start_jobs(self, threads: ThreadPoolExecutor, numbered: Iterator[tuple[int, Job[Result]]]) -> None:
+    def _start_jobs(self, numbered: Iterator[tuple[int, Job[Result]]]) -> None:
         """Start jobs until `concurrency` requests are in flight."""
         concurrency = self.options.concurrency
         while not self.all_started and len(self.in_flight) < concurrency and len(self.finished) < MAX_UNREAD:
@@ -92,11 +101,10 @@ class RequestPool(Generic[Result]):
             if started is None:
                 self.all_started = True
             else:
-                self._advance(threads, *started)
+                self._advance(*started)
 
     def _advance(
         self,
-        threads: ThreadPoolExecutor,
         number: int,
         job: Job[Result],
         outcome: Completion | RejectedRequestError | None = None,
@@ -115,7 +123,7 @@ class RequestPool(Generic[Result]):
         except FailedPassageError as error:
             self._count_failure(number, error)
         else:
-            self._send(threads, _WaitingJob(number, job, request))
+            self._send(_WaitingJob(number, job, request))
 
     def _count_failure(self, number: int, error: FailedPassageError) -> None:
         self.failed_jobs += 1
@@ -128,13 +136,23 @@ class RequestPool(Generic[Result]):
                 f"(currently {self.options.may_miss}) to let more passages remain without text"
             )
 
-    def _send(self, threads: ThreadPoolExecutor, waiting: _WaitingJob[Result]) -> None:
-        """Send a request unless an identical request from a different job is already in flight."""
+    def _send(self, waiting: _WaitingJob[Result]) -> None:
+        """Send a request in a new thread, unless an identical request from a different job is already in flight."""
         key = waiting.request.key(self.options)
         if key not in self.in_flight:
             self._check_budget()
-            self.in_flight[key] = threads.submit(self.endpoint.send, waiting.request.body(self.options))
-        self.waiting.setdefault(self.in_flight[key], []).append(waiting)
+            self.in_flight[key] = []
+            body = waiting.request.body(self.options)
+            Thread(target=self._await_answer, args=(key, body), name="kib-openai", daemon=True).start()
+        self.in_flight[key].append(waiting)
+
+    def _await_answer(self, key: str, body: dict[str, Any]) -> None:
+        """Send a request and record its answer or its error; this method runs in the request's own thread."""
+        try:
+            self.outcomes[key] = self.endpoint.send(body)
+        except BaseException as error:  # noqa: BLE001 - the main thread raises the error
+            self.outcomes[key] = error
+        self.arrivals.put(None)
 
     def _check_budget(self) -> None:
         budget = self.options.token_budget
@@ -144,48 +162,57 @@ class RequestPool(Generic[Result]):
                 f"{self.tokens_spent:,} tokens; raise `token_budget` and run the same command again to resume"
             )
 
-    def _collect_answers(self, threads: ThreadPoolExecutor) -> None:
+    def _collect_answers(self) -> None:
         """Wait for answers, store all answers received so far, then resume the waiting jobs."""
-        wait(self.in_flight.values(), return_when=FIRST_COMPLETED)
-        arrived = {key: future for key, future in self.in_flight.items() if future.done()}
-        for key, future in arrived.items():
-            if future.exception() is None:
-                self._store(key, future.result())
-        for key, future in arrived.items():
-            outcome = self._outcome(future)
-            del self.in_flight[key]
-            for waiting in self.waiting.pop(future):
-                self._advance(threads, waiting.number, waiting.job, outcome)
+        self.arrivals.get()
+        for key, outcome in self._stored_outcomes().items():
+            usable = self._usable(outcome)
+            jobs = self.in_flight.pop(key)
+            del self.outcomes[key]
+            for waiting in jobs:
+                self._advance(waiting.number, waiting.job, usable)
 
-    def _outcome(self, future: Future[Completion]) -> Completion | RejectedRequestError:
+    def _stored_outcomes(self) -> dict[str, Completion | BaseException]:
+        """Return the outcomes received so far, after their answers have been stored."""
+        outcomes = self.outcomes.copy()  # other threads add outcomes at any time
+        for key, outcome in outcomes.items():
+            if isinstance(outcome, Completion):
+                self._store(key, outcome)
+        return outcomes
+
+    def _usable(self, outcome: Completion | BaseException) -> Completion | RejectedRequestError:
         """Return the answer to a request, or its rejection by a server that accepted other requests."""
-        error = future.exception()
-        if isinstance(error, RejectedRequestError) and self.accepted_requests:
-            return error
-        completion = future.result()
-        if self._has_budget() and completion.tokens is None and completion.content is not None:
+        if isinstance(outcome, RejectedRequestError) and self.accepted_requests:
+            return outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        if self._has_budget() and outcome.tokens is None and outcome.content is not None:
             raise InputError(
                 f"{self.endpoint.url}: the server does not report token counts, which `token_budget` requires; "
                 "remove `token_budget`"
             )
-        return completion
+        return outcome
 
     def _store(self, key: str, completion: Completion) -> None:
         self.paid_answers[key] = completion.to_json()
         self.accepted_requests += 1
         self.tokens_spent += completion.tokens or 0
 
-    def _shut_down(self, threads: ThreadPoolExecutor) -> None:
+    def _shut_down(self) -> None:
         """Stop sending requests; await and store the answers to requests in flight, which are billed in any case."""
         try:
             self.endpoint.stopped.set()
-            threads.shutdown(wait=False, cancel_futures=True)
-            wait([future for future in self.in_flight.values() if not future.cancelled()], self.last_wait)
+            self._await_all(self.last_wait)
         finally:
             self.endpoint.cancel()
-            threads.shutdown()
+            self._await_all(CANCELLED_WAIT)
             with suppress(sqlite3.ProgrammingError):  # the caller closed the paid answers before this generator
-                for key, future in self.in_flight.items():
-                    if not future.cancelled() and future.exception() is None:
-                        self._store(key, future.result())
+                self._stored_outcomes()
             self.endpoint.close()
+
+    def _await_all(self, seconds: float | None) -> None:
+        """Wait until all requests in flight have an outcome, or until the time is over."""
+        end = None if seconds is None else time.monotonic() + seconds
+        with suppress(Empty):
+            while not self.in_flight.keys() <= self.outcomes.keys():
+                self.arrivals.get(timeout=None if end is None else max(0.0, end - time.monotonic()))

@@ -124,7 +124,7 @@ def test_a_consumer_may_stop_early(writer, server, passages, write, tmp_path, mo
     server.hold = lambda message: gate.wait() if "Pump 0" not in message else None
     shut_down = RequestPool._shut_down
     monkeypatch.setattr(request_pool, "INTERRUPTED_WAIT", 60)
-    monkeypatch.setattr(RequestPool, "_shut_down", lambda pool, threads: (gate.set(), shut_down(pool, threads)))
+    monkeypatch.setattr(RequestPool, "_shut_down", lambda pool: (gate.set(), shut_down(pool)))
     with PaidAnswers.open(tmp_path / "kept.sqlite") as paid_answers:
         reading = writer(concurrency=4).write(passages(9), 1, 0, paid_answers)
         next(reading)
@@ -213,3 +213,28 @@ def test_a_killed_run_resumes(server, writer, passages, write, tmp_path, signal_
         assert len(paid_answers) == 5
         assert len(write(writer(concurrency=2), passages(8), paid_answers=paid_answers)) == 8
     assert len(server.bodies) == 8 + 2
+
+
+INTERRUPT = """
+import threading
+
+def interrupt(frame, event, argument):
+    codes = frame.f_code, frame.f_back.f_code
+    if codes == (threading.Condition.__enter__.__code__, threading.Event.wait.__code__) and event == "return":
+        sys.settrace(None)
+        raise KeyboardInterrupt
+    return interrupt
+
+start_jobs = request_pool.RequestPool._start_jobs
+request_pool.RequestPool._start_jobs = lambda pool, *jobs: (sys.settrace(interrupt), start_jobs(pool, *jobs))
+"""
+
+
+def test_an_interruption_while_a_lock_is_taken(server, tmp_path):
+    """A run ends after Ctrl-C even if the interruption leaves a lock taken that a thread for a request requires."""
+    command = [sys.executable, "-c", SCRIPT.replace("with Paid", f"{INTERRUPT}\nwith Paid"), server.url]
+    run = subprocess.Popen([*command, str(tmp_path / "kept.sqlite")], stderr=subprocess.PIPE, text=True)
+    try:
+        assert "KeyboardInterrupt" in run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
