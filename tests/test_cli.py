@@ -8,6 +8,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from kib import __version__
@@ -43,7 +44,7 @@ def worsen(bench):
     """Mark all answers of one measured cell as wrong."""
     cell = bench.cells()["m/rag,k=1/people,0-shot"]
     result, scores = bench.results.cell(cell), bench.results.scores(cell)
-    bench.results.save_cell(replace(result, correct=0), [replace(score, score=0) for score in scores])
+    bench.results.save_cell(replace(result, correct=0), [msgspec.structs.replace(score, score=0) for score in scores])
 
 
 # Help

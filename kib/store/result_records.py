@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from kib.errors import InputError
@@ -199,7 +200,7 @@ PLAN = TypeAdapter(BenchmarkPlan)
 CELL = TypeAdapter(CellResult)
 TIMES = TypeAdapter(Times)
 FAILURES = TypeAdapter(dict[str, Failure], config=STORED)
-SCORES = TypeAdapter(list[Score], config=STORED)
+SCORES = msgspec.json.Decoder(Score)
 
 
 def plan_from_json(value: Any) -> BenchmarkPlan:
@@ -245,5 +246,5 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
 
 def score_to_json(score: Score) -> dict[str, Any]:
     """Convert a score to the JSON object stored as one line of `questions.jsonl`."""
-    line: dict[str, Any] = SCORES.dump_python([score], by_alias=True, warnings=False)[0]
+    line: dict[str, Any] = msgspec.to_builtins(score)
     return line
