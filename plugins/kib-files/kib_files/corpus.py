@@ -158,7 +158,7 @@ class Files:
     """The corpus `files`, which reads the files in a folder as documents."""
 
     Options: ClassVar[type[Options]] = FilesOptions
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     def __init__(self, options: FilesOptions) -> None:
         self.options = options

@@ -14,6 +14,7 @@ __all__ = [
     "FileLimits",
     "check_size",
     "decode",
+    "left_out_remarks",
     "one_line",
 ]
 
@@ -76,3 +77,8 @@ def decode(data: bytes, encoding: str) -> str:
 def one_line(text: str) -> str:
     """Return a text with each sequence of white space replaced by one space."""
     return " ".join(text.split())
+
+
+def left_out_remarks(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return a remark for each kind of content that a reader would see or find, but that the text leaves out."""
+    return {f"{what}, which the text leaves out": f"{count:,}" for what, count in counts.items() if count}

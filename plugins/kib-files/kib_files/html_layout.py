@@ -7,10 +7,13 @@ from typing import Any
 from kib.support.raised_text import subscript, superscript
 from kib_files.mathml_text import formula_text
 
-__all__ = ["BLOCK", "MARK", "text_of_page"]
+__all__ = ["BLOCK", "BLOCKS", "MARK", "SCRIPT", "text_of_page"]
 
-BLOCK, MARK = "data-kib-block", "data-kib-mark"
-"""Attributes that the caller may set: the element is a block; the mark before a list item, such as "3. "."""
+BLOCK, MARK, SCRIPT = "data-kib-block", "data-kib-mark", "data-kib-script"
+"""Attributes that the caller may set.
+
+The element is a block; the mark before a list item, such as "3. "; the text is raised (`sup`) or lowered (`sub`).
+"""
 
 BLOCK_NAMES = (
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
@@ -23,6 +26,9 @@ BLOCKS = frozenset(BLOCK_NAMES.split())
 SPACED_NAMES = "blockquote dl fieldset figure h1 h2 h3 h4 h5 h6 hr ol p pre table ul"
 SPACED = frozenset(SPACED_NAMES.split())
 """Elements with a blank line before and after them, except inside a list item or a table cell."""
+
+NO_TEXT_INPUTS = {"checkbox", "color", "file", "hidden", "image", "password", "radio", "range"}
+"""The types of `<input>` whose value a browser does not show as text."""
 
 PREFORMATTED = {"listing", "plaintext", "pre", "textarea", "xmp"}
 
@@ -85,7 +91,7 @@ def _write(node: Any, lines: _Lines, preformatted: bool) -> None:
     elif isinstance(node, Document):
         _write_all(node.children, lines, preformatted)
     elif isinstance(node, Element):
-        tag = node.tag
+        tag = node.attr(SCRIPT) or node.tag
         is_block = tag in BLOCKS or BLOCK in node.attrs
         if is_block:
             lines.end_line(tag in SPACED)
@@ -132,15 +138,47 @@ def _write_quote(quote: Any, lines: _Lines) -> None:
     lines.add('"')
 
 
+def _write_superscript(raised: Any, lines: _Lines) -> None:
+    _write_script(raised, superscript(_inner(raised), before=lines.current), lines)
+
+
+def _write_subscript(lowered: Any, lines: _Lines) -> None:
+    _write_script(lowered, subscript(_inner(lowered)), lines)
+
+
+def _write_script(element: Any, written: str, lines: _Lines) -> None:
+    """Append a superscript or subscript between the white space at the ends of the element."""
+    text = element.text
+    before, after = (" " if SPACES.match(end) else "" for end in (text[:1], text[-1:]))
+    lines.add(f"{before}{written}{after}", preformatted=False)
+
+
+def _write_framed(box: Any, lines: _Lines) -> None:
+    """Append the text of a button or text area; its frame separates the text from the words next to it."""
+    lines.add(" ", preformatted=False)
+    _write_all(box.children, lines, box.tag in PREFORMATTED)
+    lines.add(" ", preformatted=False)
+
+
+def _write_input(field: Any, lines: _Lines) -> None:
+    """Append the visible value of a form field or button; its frame separates the value from the words next to it."""
+    if (field.attr("type") or "text").strip().lower() not in NO_TEXT_INPUTS:
+        lines.add(f" {field.attr('value') or ''} ", preformatted=False)
+
+
 WRITERS: Mapping[str, Callable[[Any, _Lines], None]] = {
     "br": lambda _, lines: lines.end_line(forced=True),
+    "button": _write_framed,
+    "input": _write_input,
     "li": _write_item,
     "math": lambda formula, lines: lines.add(formula_text(formula)),
     "q": _write_quote,
     "rp": lambda _, __: None,
     "rt": lambda reading, lines: lines.add(f"({_inner(reading)})"),
-    "sub": lambda lowered, lines: lines.add(subscript(_inner(lowered))),
-    "sup": lambda raised, lines: lines.add(superscript(_inner(raised), before=lines.current)),
+    "sub": _write_subscript,
+    "sup": _write_superscript,
+    "textarea": _write_framed,
+    "title": lambda _, __: None,
     "tr": _write_row,
 }
 """The function that writes an element, for elements whose text differs from the text of their children."""

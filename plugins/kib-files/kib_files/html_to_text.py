@@ -1,17 +1,19 @@
 """Converts HTML with turbohtml, which implements the WHATWG standards: the text is what a browser shows.
 
-turbohtml decodes the bytes, builds the tree of elements and applies style sheets. This module removes what a browser
-does not show, and numbers the items of lists; `html_layout` writes the text.
+turbohtml decodes the bytes and builds the tree of elements, and `html_styles` applies style sheets. This module removes
+what a browser does not show, and numbers the items of lists; `html_layout` writes the text.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from string import ascii_lowercase
 from typing import Any
 
 from kib.support.limited_process import LimitError
-from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, decode, one_line
-from kib_files.html_layout import BLOCK, MARK, text_of_page
+from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, decode, left_out_remarks, one_line
+from kib_files.html_layout import MARK, text_of_page
+from kib_files.html_styles import HIDDEN, LIST_STYLE, apply_styles
 
 __all__ = ["convert_html", "render_html"]
 
@@ -25,27 +27,15 @@ LITERAL = re.compile(rb"\0|\xef\xbf\xbd|&#(?:0*65533|0+|[xX]0*[fF]{3}[dD]|[xX]0+
 """The ways to write `UNDECODABLE` in valid HTML."""
 
 NOT_SHOWN = (
-    "template, noscript, script, style, [hidden], dialog:not([open]), datalist, noframes, noembed, iframe, audio, "
-    "video, canvas, object, svg :is(title, desc, metadata, defs, symbol), "
-    ":is(a, b, em, i, small, span, svg)[aria-hidden=true i], "
+    "template, noscript, script, style, datalist, noframes, noembed, iframe, audio, video, canvas, object, "
+    "svg :is(title, desc, metadata, defs, symbol), "
     "select:not([multiple]):has(option[selected]) option:not([selected]), "
     "select:not([multiple]):not(:has(option[selected])) option:not(:first-of-type)"
 )
-"""Elements that a browser does not show as text; inline elements with `aria-hidden` are icons or repeat other text."""
+"""Elements that a browser does not show as text."""
 
-STYLED = re.compile(r"display|visibility|list-style")
-"""The properties of a style sheet that change the text."""
-
-LIST_STYLE = re.compile(
-    r"list-style\s*:[^;{}]*?\b(none|disc|decimal|(?:lower|upper)-(?:alpha|latin|roman))\b[^;{}]*", re.IGNORECASE
-)
-"""The short form of the property `list-style-type`, which turbohtml does not read."""
-
-BROWSER_STYLES = "<style>:where(ol) { list-style-type: decimal } :where(ul) { list-style-type: disc }</style>"
-"""The browser's own styles, which turbohtml does not apply; the styles of a page take precedence."""
-
-BLOCK_DISPLAYS = frozenset(("block", "flex", "flow-root", "grid", "list-item", "table", "table-row"))
-STYLE = "data-kib-list-style"
+HIDDEN_TEXT = f"[{HIDDEN}], [hidden], dialog:not([open]), :is(a, b, em, i, small, span, svg)[aria-hidden=true i]"
+"""Elements that a style or an attribute hides; inline elements with `aria-hidden` are icons or repeat other text."""
 
 TYPES = {"1": "decimal", "a": "lower-alpha", "A": "upper-alpha", "i": "lower-roman", "I": "upper-roman"}
 """The attribute `type` of a list, mapped to the value of the property `list-style-type`."""
@@ -102,46 +92,29 @@ def _declared(data: bytes) -> Any:
 def _render(page: Any, limits: FileLimits) -> ConvertedFile:
     if page.select_one(" > ".join("*" * (limits.nesting + 1))):
         raise LimitError(f"nests more elements than `max_nesting = {limits.nesting}`", "depth")
-    _apply_styles(page)
+    apply_styles(page)
     page.remove(NOT_SHOWN)
+    hidden = _remove_hidden(page)
     _number_lists(page)
-    return ConvertedFile(text_of_page(page.select_one("body") or page), _title(page))
+    text = text_of_page(page.select_one("body") or page)
+    return ConvertedFile(text, _title(page), remarks=left_out_remarks({"hidden text": hidden}))
+
+
+def _remove_hidden(page: Any) -> int:
+    """Remove hidden elements, and return the number of hidden elements with text that are not inside another one."""
+    outermost = page.select(f":is({HIDDEN_TEXT}):not(:is({HIDDEN_TEXT}) *)")
+    count = sum(bool(element.text.strip()) for element in outermost)
+    page.remove(HIDDEN_TEXT)
+    return count
 
 
 def _title(page: Any) -> str:
-    """Return the title of the page itself, and not of a picture in the page, or else the text of the first `<h1>`."""
+    """Return the first title that is not empty: a title of the page, not of a picture in the page, or an `<h1>`."""
     from turbohtml import Namespace
 
-    titles = [title.text for title in page.find_all("title") if title.namespace is Namespace.HTML]
-    if title := one_line(titles[0]) if titles else "":
-        return title
-    heading = page.select_one("h1")
-    return one_line(text_of_page(heading)) if heading else ""
-
-
-def _apply_styles(page: Any) -> None:
-    """Remove what style sheets and the attribute `style` hide, and note the blocks and list marks that they define."""
-    from turbohtml import Text
-    from turbohtml.cssom import computed_style
-
-    for styled in page.select("[style]"):
-        styled.attrs["style"] = LIST_STYLE.sub(r"list-style-type:\1", styled.attr("style"))
-    for sheet in page.select("style"):
-        sheet.set_text(LIST_STYLE.sub(r"list-style-type:\1", sheet.text))
-    has_rules = any(STYLED.search(style.text) for style in page.select("style"))
-    page.select_one("head").insert_adjacent_html("afterbegin", BROWSER_STYLES)
-    for element in page.select("body *" if has_rules else "body [style], body [style] *"):
-        style = computed_style(element)
-        display = (style.get("display") or "").lower()
-        if display == "none":
-            element.decompose()
-        elif style.get("visibility") != "visible":
-            for child in [child for child in element.children if isinstance(child, Text)]:
-                child.extract()
-        if display in BLOCK_DISPLAYS:
-            element.attrs[BLOCK] = ""
-        if element.tag in ("ol", "ul") and style.get("list-style-type") in MARKS:
-            element.attrs[STYLE] = style.get("list-style-type")
+    titles = (title.text for title in page.find_all("title") if title.namespace is Namespace.HTML)
+    headings = (text_of_page(heading) for heading in page.select("h1"))
+    return next(filter(None, map(one_line, chain(titles, headings))), "")
 
 
 def _number_lists(page: Any) -> None:
@@ -150,7 +123,8 @@ def _number_lists(page: Any) -> None:
         items = [child for child in listing.children if getattr(child, "tag", "") == "li"]
         step = -1 if "reversed" in listing.attrs else 1
         number = _whole(listing.attr("start"), len(items) if step < 0 else 1)
-        style = listing.attr(STYLE) or ("decimal" if listing.tag == "ol" else "disc")
+        style = listing.attr(LIST_STYLE)
+        style = style if style in MARKS else ("decimal" if listing.tag == "ol" else "disc")
         for item in items:
             number = _whole(item.attr("value"), number)
             mark = MARKS[TYPES.get(item.attr("type") or listing.attr("type") or "", style)]

@@ -1,11 +1,10 @@
 """Converts Word documents with mammoth, which writes HTML, after rewriting what mammoth does not read."""
 
-from collections.abc import Mapping
 from io import BytesIO
 from xml.etree.ElementTree import Element
 from zipfile import BadZipFile, ZipFile
 
-from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, check_size, one_line
+from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, check_size, left_out_remarks, one_line
 from kib_files.html_to_text import render_html
 from kib_files.word_xml import rewrite_document
 
@@ -50,7 +49,7 @@ def convert_docx(data: bytes, _: str, limits: FileLimits) -> ConvertedFile:
     except (BadZipFile, KeyError, OSError) as error:  # mammoth raises OSError if the main part is missing
         raise BrokenFileError("the file is damaged or is not a Word document") from error
     rendered = render_html(html, limits, leave_out=BACK_LINKS)
-    return ConvertedFile(rendered.text, title or rendered.title, remarks=_remarks(left_out))
+    return ConvertedFile(rendered.text, title or rendered.title, remarks=left_out_remarks(left_out))
 
 
 def _parse(data: bytes) -> Element:
@@ -66,7 +65,3 @@ def _title(archive: ZipFile) -> str:
     if "docProps/core.xml" not in archive.namelist():
         return ""
     return one_line(_parse(archive.read("docProps/core.xml")).findtext(CORE_TITLE) or "")
-
-
-def _remarks(left_out: Mapping[str, int]) -> dict[str, str]:
-    return {f"{what}, which the text leaves out": f"{count:,}" for what, count in left_out.items()}

@@ -87,6 +87,16 @@ def test_empty_page(tmp_path: Path, content: str) -> None:
         "<datalist><option>no</datalist>",
         "<iframe>no</iframe><video>no</video><canvas>no</canvas>",
         "<select><option>one<option selected>shown<option>three</select>",
+        "<style>@media screen {p ~ p {display: none}}</style><p>no",
+        "<style>@media print {p {top: 0}} @media print, (min-width: 60em) {b {display: none}}</style><b>no</b>",
+        "<style>/* { */ @MEDIA all{i::before{content:'}'} .m{DISPLAY: none}} @media print{}</style><p class=m>no",
+        "<style>@supports (display: grid) {@layer base {.m {display: none}}}</style><p class=m>no",
+        "<style media='only screen and (max-width: 120rem)'>.m {display: none}</style><p class=m>no",
+        "<div style='content-visibility: hidden'><p>no</div>",
+        "<style>.c {content-visibility: hidden}</style><div class=c>no</div>",
+        "<p style='visibility: hidden'><input value=no>",
+        "<title>no</title>",
+        "<input type=hidden value=no><input type=password value=no><input type=CHECKBOX value=no>",
     ],
 )
 def test_hidden(tmp_path: Path, hidden: str) -> None:
@@ -101,6 +111,13 @@ def test_hidden(tmp_path: Path, hidden: str) -> None:
         "<p style='visibility: hidden'>no <b style='visibility: visible'>shown</b>",
         "<style>.tab {display: none} .tab.active {display: block}</style><p class='tab active'>shown",
         "<style>@media print {p {display: none}}</style><p>shown",
+        "<style>@media print {@media screen {p {display: none}}} b {color: red}</style><p>shown",
+        "<style>@media not screen {p {display: none}} @media (max-width: 600px) {p {display: none}}</style><p>shown",
+        "<style>@supports not (display: grid) {p {display: none}}</style><p>shown",
+        "<style media=print>p {display: none}</style><p>shown",
+        "<style>p {content-visibility: hidden} p.on {content-visibility: visible}</style><p class=on>shown",
+        "<p style='content-visibility: auto; clear: both'>shown",
+        "<input value=shown> <input type=submit value=shown> <INPUT TYPE=SEARCH VALUE=shown>",
         "<main aria-hidden=true><p>shown</main>",
         "<details><summary>shown</summary>shown</details>",
         "<dialog open>shown</dialog>",
@@ -110,6 +127,25 @@ def test_hidden(tmp_path: Path, hidden: str) -> None:
 def test_shown(tmp_path: Path, shown: str) -> None:
     """Text that a browser shows is not left out because of a rule that does not apply to the text."""
     assert set(convert(tmp_path, shown).text.split()) == {"shown"}
+
+
+def test_hidden_text_is_counted(tmp_path: Path) -> None:
+    """A remark counts the outermost hidden elements with text."""
+    page = "<p>shown</p><div hidden>a <p style='display:none'>b</div><p style='visibility:hidden'>c<b hidden></b>"
+    assert convert(tmp_path, page) == ConvertedFile("shown", remarks={"hidden text, which the text leaves out": "2"})
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Name:<input value='Ada  Quill'><input type=submit value=Send>now", "Name: Ada Quill Send now"),
+        ("<button>Save</button><button>Cancel</button>", "Save Cancel"),
+        ("a<select><option>one</select>b<textarea>two</textarea>", "a\none\nb two"),
+    ],
+)
+def test_form_fields(tmp_path: Path, content: str, text: str) -> None:
+    """The values of form fields and buttons are separate words."""
+    assert convert(tmp_path, content).text == text
 
 
 @pytest.mark.parametrize(
@@ -142,6 +178,13 @@ def test_list_numbers(tmp_path: Path, content: str, text: str) -> None:
         ("H<sub>2</sub>O, log<sub>2</sub>8, V<sub>max</sub>", "H₂O, log₂8, V_max"),
         ("4<sup>th</sup> pump<sup>[1]</sup>, pump<sup>*</sup>", "4th pump[1], pump*"),
         ("x<sup>y<sup>2</sup></sup>", "x^y²"),
+        ("10<sup>6 </sup>Pa, CO<sub>2\n</sub>is", "10⁶ Pa, CO₂ is"),
+        ("10<span style='vertical-align: super'>6</span> H<b style='VERTICAL-ALIGN:SUB'>2</b>O", "10⁶ H₂O"),
+        ("<style>.e {vertical-align: super} td {vertical-align: sub}</style><td>10<i class=e>-6</i> Pa", "10⁻⁶ Pa"),
+        ("10<span style='font-variant-position: super'>6</span> x<i style='font-variant: sub'>2</i>", "10⁶ x₂"),
+        ("10<span style='vertical-align: .4em'>6</span> x<i style='vertical-align:-30%'>2</i>", "10⁶ x₂"),
+        ("10<sup><b style='vertical-align: super'>6</b></sup> <i style='vertical-align: 1px'>Pa</i>", "10⁶ Pa"),
+        ("10<span style='vertical-align: super'><b style='vertical-align: super'>6</b></span>", "10⁶"),
         ("<ruby>漢<rp>(</rp><rt>kan</rt><rp>)</rp></ruby>", "漢(kan)"),
         ("<math><mfrac><mn>1</mn><mrow><mi>x</mi><mo>+</mo><mn>2</mn></mrow></mfrac></math>", "1/(x+2)"),
         (
@@ -168,6 +211,8 @@ def test_raised_text(tmp_path: Path, content: str, text: str) -> None:
         ("<body><svg><title>icon</title></svg><title>Ferries</title><h1>Ferry timetable</h1>", "Ferries"),
         ("<title> </title><h1 hidden>no</h1><h1>The <b>ferry</b><br>leaves</h1>", "The ferry leaves"),
         ("<p>no title", ""),
+        ("<h1></h1><h1><img src=logo.png></h1><h1>Ferry timetable</h1>", "Ferry timetable"),
+        ("<title></title><p>text<title>Ferries</title>", "Ferries"),
     ],
 )
 def test_title(tmp_path: Path, content: str, title: str) -> None:
