@@ -54,22 +54,25 @@ def gaps(text: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the gaps, their number, and the templates that were left out most often inside sentences."""
+    """Print the gaps, their number, and the most frequent templates that have no text of their own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dump", type=Path)
     parser.add_argument("--pages", type=int, help="the number of articles to read (default: all)")
     options = parser.parse_args()
     count = articles = 0
-    names: Counter[str] = Counter()
+    names, shown = Counter[str](), Counter[str]()
     for site, page in islice(pages(options.dump), options.pages):
         articles += 1
         converted = convert_page(page.text, site.hidden, mark=MARK)
         names.update(converted.inside_sentences)
+        shown.update(converted.shown_by_parameters)
         for gap in gaps(converted.text):
             count += 1
             print(f"{page.title}: {gap}")
     print(f"{count:,} gaps in {articles:,} articles")
-    print("left out inside sentences:", ", ".join(f"{name} {number}" for name, number in names.most_common(30)))
+    for what, counts in (("left out inside sentences", names), ("replaced with their parameters", shown)):
+        listed = ", ".join(f"{name} {number}" for name, number in counts.most_common(30))
+        print(f"{counts.total():,} templates {what}: {listed}")
 
 
 if __name__ == "__main__":

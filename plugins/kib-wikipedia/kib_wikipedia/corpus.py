@@ -170,6 +170,7 @@ class _Pass:
     skipped: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     inside_sentences: Counter[str] = field(default_factory=Counter)
+    shown_by_parameters: Counter[str] = field(default_factory=Counter)
     newest_day: str = ""
 
     def _is_unresolved(self, title: str) -> bool:
@@ -192,7 +193,7 @@ class Wikipedia:
     """The corpus `wikipedia`, which reads a wiki's articles as documents."""
 
     Options: ClassVar[type[Options]] = WikipediaOptions
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     def __init__(self, options: WikipediaOptions) -> None:
         self.options = options
@@ -315,6 +316,7 @@ class Wikipedia:
         collected.document_ids.add(page.title)
         collected.left_out.update(text.left_out)
         collected.inside_sentences.update(text.inside_sentences)
+        collected.shown_by_parameters.update(text.shown_by_parameters)
         collected.newest_day = max(collected.newest_day, page.timestamp[:10])
         source = f"{address}{quote(page.title.replace(' ', '_'), safe='/:,()')}" if address else ""
         if source and page.revision:
@@ -384,30 +386,38 @@ def _import_parser() -> None:
 def _text_of(request: tuple[str, Collection[str], Sequence[str]]) -> list[Any]:
     """Convert wikitext to plain text and return the fields of the PageText; `request` is passed to `convert_page`."""
     page = convert_page(*request)
-    return [page.text, page.left_out, page.inside_sentences]
+    return [page.text, page.left_out, page.inside_sentences, page.shown_by_parameters]
 
 
 def _page_text(fields: list[Any] | LimitError) -> PageText | LimitError:
     if isinstance(fields, LimitError):
         return fields
-    text, left_out, inside_sentences = fields
-    return PageText(text, Counter(left_out), Counter(inside_sentences))
+    text, *counts = fields
+    return PageText(text, *map(Counter, counts))
 
 
 def _template_notes(collected: _Pass) -> dict[str, Any]:
-    """Return the numbers of templates without text by name, and a sentence about these templates."""
-    left_out, inside = collected.left_out, collected.inside_sentences
-    if not left_out:
-        return {}
-    names = f"{len(left_out):,} name{'' if len(left_out) == 1 else 's'}"
-    remark = f"left out {left_out.total():,} templates without text ({names}), most often {_most_common(left_out)}"
-    if inside:
-        remark += f"; {inside.total():,} of them inside sentences: {_most_common(inside)}"
-    return {
-        "templates_left_out": _recorded(left_out),
-        "templates_left_out_inside_sentences": _recorded(inside),
-        "remarks": [remark],
-    }
+    """Return the numbers of templates without text of their own by name, and sentences about these templates."""
+    left_out, inside, shown = collected.left_out, collected.inside_sentences, collected.shown_by_parameters
+    notes: dict[str, Any] = {}
+    remarks = []
+    if left_out:
+        notes["templates_left_out"] = _recorded(left_out)
+        notes["templates_left_out_inside_sentences"] = _recorded(inside)
+        remark = f"left out {left_out.total():,} templates without text ({_names(left_out)}), most often "
+        remarks.append(remark + _most_common(left_out))
+        if inside:
+            remarks[-1] += f"; {inside.total():,} of them inside sentences: {_most_common(inside)}"
+    if shown:
+        notes["templates_shown_by_parameters"] = _recorded(shown)
+        what = "unknown template with its" if shown.total() == 1 else "unknown templates with their"
+        remark = f"replaced {shown.total():,} {what} parameters ({_names(shown)}), most often "
+        remarks.append(remark + _most_common(shown))
+    return notes | ({"remarks": remarks} if remarks else {})
+
+
+def _names(names: Counter[str]) -> str:
+    return f"{len(names):,} name{'' if len(names) == 1 else 's'}"
 
 
 def _recorded(names: Counter[str]) -> dict[str, int]:

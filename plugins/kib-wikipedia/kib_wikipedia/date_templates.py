@@ -1,6 +1,7 @@
 """Convert templates that display dates and ages, such as `birth date`, `dts` and `age`, without losing a number."""
 
 from collections.abc import Callable, Sequence
+from datetime import date
 
 __all__ = ["DATE_FUNCTIONS"]
 
@@ -22,6 +23,8 @@ def _date(unnamed: Unnamed, named: Named) -> str:
 def _written(parts: Sequence[str], *, day_first: bool) -> str:
     """Return a year, month and day as displayed; the month is a number or a name, and month and day may be missing."""
     year, month, day = (*parts, "", "", "")[:3]
+    if len(day) == len("1990") and len(year) < len(day):  # other languages start with the day
+        year, day, day_first = day, year, True
     if not year.isdigit():
         return " ".join(part for part in (year, month, day) if part)
     if month.isdigit() and 1 <= int(month) <= len(MONTHS):
@@ -42,6 +45,35 @@ def _as_of(unnamed: Unnamed, named: Named) -> str:
 
 def _first(unnamed: Unnamed, _: Named) -> str:
     return next(iter(unnamed), "")
+
+
+def _year_of_birth(unnamed: Unnamed, _: Named) -> str:
+    """Return the possible years: `{{birth based on age as of date|50|2020|1|1}}` becomes "1969 or 1970"."""
+    if len(unnamed) < 2 or not all(value.isdigit() for value in unnamed[:2]):
+        return ""
+    age, year = int(unnamed[0]), int(unnamed[1])
+    return f"{year - age - 1} or {year - age}"
+
+
+def _marriage(unnamed: Unnamed, _: Named) -> str:
+    """Return a spouse with the years of the marriage: `{{marriage|Ada|1980|1990}}` becomes "Ada (m. 1980–1990)"."""
+    name, *years = (*unnamed, "")[:3]
+    married = "–".join(year for year in years if year)
+    return f"{name} (m. {married})" if married else name
+
+
+def _era(name: str, *, before: bool = False) -> Callable[[Unnamed, Named], str]:
+    """Return a function for an era with or without a year: `{{BCE|44}}` becomes "44 BCE"."""
+    return lambda unnamed, _: " ".join([name, *unnamed[:1]] if before else [*unnamed[:1], name])
+
+
+def _days(unnamed: Unnamed, _: Named) -> str:
+    """Return the number of days between two dates: `{{age in days|2000|1|1|2000|2|1}}` becomes "31"."""
+    try:
+        start, end = (date(*map(int, unnamed[at : at + 3])) for at in (0, 3))
+    except (ValueError, TypeError, OverflowError):
+        return ""
+    return str((end - start).days)
 
 
 def _date_and_age(unnamed: Unnamed, named: Named) -> str:
@@ -78,7 +110,8 @@ def _old_style_date(unnamed: Unnamed, _: Named) -> str:
 
 DATES = (
     *("date", "dts", "start date", "start date and age", "end date", "film date", "release date", "launch date"),
-    *("birth date", "birth date and age", "birthdate", "bda", "dob", "death date"),
+    *("birth date", "birth date and age", "birthdate", "bda", "dob", "death date", "end date and age"),
+    *("fecha", "fecha de nacimiento", "fecha de inicio", "fecha de fin"),
 )
 
 DATE_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
@@ -88,7 +121,12 @@ DATE_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
     "birth year and age": _first,
     "death year and age": _years,
     **dict.fromkeys(("death date and age", "dda"), _date_and_age),
+    "birth based on age as of date": _year_of_birth,
     **dict.fromkeys(("age", "age in years"), _years_between),
+    "age in days": _days,
+    "marriage": _marriage,
+    **{era.lower(): _era(era, before=True) for era in ("AD", "AH")},
+    **{era.lower(): _era(era) for era in ("BC", "BCE", "CE")},
     **dict.fromkeys(("oldstyledate", "oldstyledatedy", "oldstyledateny"), _old_style_date),
 }
 """Maps the lowercase name of a template to the function that computes the template's text."""

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["QUANTITY_FUNCTIONS", "superscript"]
+from kib.support.raised_text import subscript, superscript
+
+__all__ = ["QUANTITY_FUNCTIONS"]
 
 Unnamed = Sequence[str]
 Named = Callable[[str], str]
@@ -33,24 +35,23 @@ AREA = re.compile(r"(?<=[a-zµ])[23]$")
 """The exponent in the code of a unit, such as `km2`."""
 
 ANGLE_SIGNS = "°′″"
+HOUR_SIGNS = "hms"
 DIRECTIONS = frozenset("NSEW")
 
-SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
-"""Maps characters to their Unicode superscripts, if they exist."""
+CHARGE = re.compile(r"\(?(\d*[+−-])\)?")
+COUNT = re.compile(r"(?<=[A-Za-z)\]])\d+")
+FORMULA_CHARGE = re.compile(r"\((\d*[+−-])\)|(?<=\w)([+−-])(?=$|[ \])])")
+"""The charge of an ion, the number of atoms in a formula of `chem2`, and a charge in such a formula."""
 
-
-def superscript(text: str) -> str:
-    """Convert an exponent to Unicode superscripts or put "^" before it: `10<sup>3</sup>` becomes 10³, not 103.
-
-    Superscripts that consist only of letters, as in `4<sup>th</sup>`, become ordinary letters.
-    """
-    text = text.strip()
-    if not any(character.isalnum() for character in text):
-        return text
-    raised = text.translate(SUPERSCRIPTS)
-    if not set(raised) & set(text):
-        return raised
-    return text if text.isalpha() else f"^{text}"
+RUPEES = {
+    "k": "thousand",
+    "l": "lakh",
+    "m": "million",
+    "c": "crore",
+    "b": "billion",
+    "t": "trillion",
+    "lc": "lakh crore",
+}
 
 
 def _convert(unnamed: Unnamed, named: Named) -> str:
@@ -60,6 +61,8 @@ def _convert(unnamed: Unnamed, named: Named) -> str:
     second unit follows; otherwise, the number is the precision of the conversion.
     """
     values = [value for value in unnamed if value]
+    if named("disp") in ("unit", "unit2"):
+        return _unit(next(iter(values[2 if named("disp") == "unit2" else 1 :]), ""))
     words = values.pop() if named("adj") in ("pre", "mid") and len(values) > 2 else ""
     before, after = (words, "") if named("adj") == "pre" else ("", words)
     text = joint = ""
@@ -123,7 +126,7 @@ def _units_by_name(units: Mapping[str, str]) -> Callable[[Unnamed, Named], str]:
 
 def _fraction(unnamed: Unnamed, _: Named) -> str:
     if len(unnamed) == 1:
-        return f"1/{unnamed[0]}"
+        return unnamed[0] if "/" in unnamed[0] else f"1/{unnamed[0]}"
     return f"{unnamed[0]} {unnamed[1]}/{unnamed[2]}" if len(unnamed) == 3 else "/".join(unnamed)
 
 
@@ -149,8 +152,68 @@ def _power_of_ten(unnamed: Unnamed, _: Named) -> str:
     return f" × 10^{unnamed[0]}" if unnamed else ""
 
 
-def _raised(unnamed: Unnamed, named: Named) -> str:
-    return superscript(next(iter(unnamed), "") or named("1"))
+def _power(unnamed: Unnamed, _: Named) -> str:
+    """Return a power of e, or of the second parameter: `{{exp|5}}` becomes "e⁵"."""
+    return f"{(*unnamed, '', '')[1] or 'e'}{superscript(unnamed[0])}" if unnamed else "e"
+
+
+def _raised(unnamed: Unnamed, _: Named) -> str:
+    return "".join(map(superscript, unnamed[:1]))
+
+
+def _lowered(unnamed: Unnamed, _: Named) -> str:
+    return "".join(map(subscript, unnamed[:1]))
+
+
+def _atoms(symbol: str) -> Callable[[Unnamed, Named], str]:
+    """Return a function for templates of an element: `{{hydrogen|2}}` becomes "H₂"."""
+    return lambda unnamed, _: symbol + "".join(map(subscript, unnamed[:1]))
+
+
+def _chemical(unnamed: Unnamed, _: Named) -> str:
+    """Return a formula of parts: `{{chem|S|O|4|2-}}` becomes "SO₄²⁻"."""
+    return "".join(_part(part, first=not index) for index, part in enumerate(unnamed))
+
+
+def _part(part: str, *, first: bool) -> str:
+    if charge := CHARGE.fullmatch(part):
+        return superscript(charge[1])
+    return subscript(part) if part.isdigit() and not first else part
+
+
+def _formula(unnamed: Unnamed, _: Named) -> str:
+    """Return a formula in one parameter: `{{chem2|SO4(2-)}}` becomes "SO₄²⁻"."""
+    charged = FORMULA_CHARGE.sub(lambda match: superscript(match[1] or match[2]), "".join(unnamed))
+    return COUNT.sub(lambda match: subscript(match[0]), charged)
+
+
+def _ordinal(unnamed: Unnamed, _: Named) -> str:
+    """Return an ordinal number: `{{ordinal|21}}` becomes "21st"."""
+    number = next(iter(unnamed), "")
+    if not number[-1:].isdigit():
+        return number
+    ending = "th" if number[-2:-1] == "1" else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
+    return number + ending
+
+
+def _percentage(unnamed: Unnamed, named: Named) -> str:
+    """Return a share in percent: `{{percentage|1|3|1}}` becomes "33.3%"."""
+    part, whole, digits = (*unnamed, "", "", "")[:3]
+    share = _quotient(part, whole)
+    if share is None:
+        return f"{part} / {whole}" if whole else part
+    return f"{100 * share:.{_digits(digits)}f}{named('%') or '%'}"
+
+
+def _rupees(unnamed: Unnamed, _: Named) -> str:
+    """Return an amount in Indian rupees: `{{INRConvert|5|c}}` becomes "₹5 crore"."""
+    amount, size = (*unnamed, "", "")[:2]
+    return f"₹{amount} {RUPEES.get(size, '')}".strip()
+
+
+def _sky(signs: str) -> Callable[[Unnamed, Named], str]:
+    """Return a function for coordinates of the sky: `{{RA|12|34|56}}` becomes "12h 34m 56s"."""
+    return lambda unnamed, _: " ".join(value + sign for value, sign in zip(unnamed, signs, strict=False) if value)
 
 
 def _raised_and_lowered(unnamed: Unnamed, named: Named) -> str:
@@ -180,16 +243,24 @@ def _suffixed(suffix: str) -> Callable[[Unnamed, Named], str]:
 def _density(unnamed: Unnamed, named: Named) -> str:
     """Return people per area: `{{pop density|3645257|640081.87|km2|prec=1}}` becomes "5.7/km²"."""
     people, area, unit = (*unnamed, "", "", "")[:3]
+    density = _quotient(people, area)
+    return "" if density is None else f"{density:,.{_digits(named('prec'))}f}/{_unit(unit)}"
+
+
+def _quotient(one: str, other: str) -> float | None:
     try:
-        density = float(people.replace(",", "")) / float(area.replace(",", ""))
-        digits = int(named("prec") or 0)
+        return float(one.replace(",", "")) / float(other.replace(",", ""))
     except (ValueError, ZeroDivisionError):
-        return ""
-    return f"{density:,.{max(0, min(digits, 9))}f}/{_unit(unit)}"
+        return None
+
+
+def _digits(value: str) -> int:
+    """Return a number of decimal places, at most 9; an unreadable value counts as 0."""
+    return min(int(value), 9) if re.fullmatch(r"\d{1,3}", value) else 0
 
 
 def _teeth(_: Unnamed, named: Named) -> str:
-    return f"{named('upper')} / {named('lower')}"
+    return " / ".join(teeth for teeth in (named("upper"), named("lower")) if teeth)
 
 
 def _of(unnamed: Unnamed, _: Named) -> str:
@@ -215,16 +286,27 @@ def _coordinates(unnamed: Unnamed, named: Named) -> str:
 
 
 QUANTITY_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
-    **dict.fromkeys(("convert", "cvt"), _convert),
-    **dict.fromkeys(("frac", "fraction", "sfrac", "tfrac"), _fraction),
+    **dict.fromkeys(("convert", "cvt", "convinfobox", "convertir", "unidad", "unité"), _convert),
+    **dict.fromkeys(("frac", "fraction", "sfrac", "tfrac", "bruch", "fracción"), _fraction),
     **dict.fromkeys(("val", "num"), _quantity),
     "height": _units_by_name({"m": "m", "cm": "cm", "ft": "ft", "in": "in"}),
     "weight": _units_by_name({"kg": "kg", "st": "st", "lb": "lb"}),
     **dict.fromkeys(("hand", "hands", "hh"), _suffixed(" hands")),
-    **dict.fromkeys(("sup", "esp"), _raised),
+    **dict.fromkeys(("sup", "esp", "smallsup"), _raised),
+    **dict.fromkeys(("sub", "smallsub"), _lowered),
+    "chem": _chemical,
+    "chem2": _formula,
+    **{name: _atoms(name[0].upper()) for name in ("carbon", "hydrogen", "nitrogen", "oxygen", "sulfur", "phosphorus")},
+    "ordinal": _ordinal,
+    **dict.fromkeys(("percentage", "percent"), _percentage),
+    "ratio": lambda unnamed, _: ":".join(unnamed),
+    "inrconvert": _rupees,
+    "ra": _sky(HOUR_SIGNS),
+    "dec": _sky(ANGLE_SIGNS),
+    "exp": _power,
     "su": _raised_and_lowered,
     **dict.fromkeys(("sqrt", "radic"), _root),
-    "e": _power_of_ten,
+    **dict.fromkeys(("e", "x10^", "×10^"), _power_of_ten),
     "10^": lambda unnamed, _: f"10^{unnamed[0]}" if unnamed else "",
     "duration": _duration,
     **dict.fromkeys(("mya", "ma"), _suffixed(" million years ago")),

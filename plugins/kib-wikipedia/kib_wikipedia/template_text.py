@@ -21,11 +21,14 @@ Named = Callable[[str], str]
 SHOW_FIRST = (
     "abbr angbr big bigmath bold crossreference em flag flagcountry flagu green highlight italic keypress kbd large "
     "linktext ill ipa math mvar nobold nobr noitalic nowrap nts red resize sc script small smallcaps smaller strong "
-    "sub tooltip railgauge underline unicode var vanchor vr xt"
+    "tooltip railgauge underline overline overbar unicode var vanchor vr xt nombre abreviatura versalita esd"
 )
 """Templates that display their first parameter."""
 
-SHOW_LAST = "lang rtl-lang transl transliteration wikt-lang script/arabic script/hebrew polytonic iast nihongo2"
+SHOW_LAST = (
+    "color colour lang rtl-lang sort sortkey transl transliteration wikt-lang script/arabic script/hebrew polytonic "
+    "iast nihongo2"
+)
 """Templates that display their last unnamed parameter; earlier parameters are codes, such as a language code."""
 
 FIXED_TEXT = {
@@ -57,45 +60,107 @@ FIXED_TEXT = {
     "thin space": " ",
     "hairsp": " ",
     "pi": "π",
-    "ad": "AD",
-    "bc": "BC",
+    **dict.fromkeys(("0", "00", "dtsh", "hs", "hidden sort key", "ntsh", "number table sorting hidden"), ""),
     "'s": "'s",
     "' \"": "'\"",
     '-"': '"',
     "eqm": "⇌",
-    "carbon": "C",
-    "hydrogen": "H",
-    "nitrogen": "N",
-    "oxygen": "O",
 }
 """Templates that always display the same text."""
+
+CURRENCIES = {
+    "US$": "us$ usd $",
+    "£": "gbp £",
+    "€": "eur € euro",
+    "A$": "a$ aud au$",
+    "C$": "cad c$ ca$",
+    "NZ$": "nz$ nzd",
+    "HK$": "hk$ hkd",
+    "S$": "s$ sgd",
+    "NT$": "nt$ twd",
+    "R$": "r$ brl",
+    "¥": "jpy yen ¥ cny cn¥ rmb",
+    "₹": "inr rs rupee",
+    "₩": "krw ₩ won",
+    "₱": "php ₱ peso",
+    "₽": "rub ₽",
+    "₪": "ils nis ₪",
+    "CHF ": "chf",
+    "kr ": "sek nok dkk",
+}
+"""The sign of a currency, and the lowercase names of the templates that display the sign before an amount."""
 
 SHIPS = ("HMS", "USS", "SS", "MS", "MV", "RMS", "HMAS", "HMCS", "HMNZS", "USCGC", "USNS", "SMS", "INS", "RV", "HSC")
 IDENTIFIERS = ("ISBN", "ISSN", "OCLC", "PMID", "DOI", "ASIN", "LCCN", "arXiv", "JSTOR")
 
-NUMBER = re.compile(r"[+−-]?[\d,]*\.?\d+(?:/\d+)?")
-"""Matches the argument of `formatnum`, and names of templates such as `1/2`."""
+FRACTION = re.compile(r"\d+/\d+")
+"""Matches names of templates such as `1/2`."""
+
+NOTHING_SHOWN = frozenset(("coord", *(name for name, text in FIXED_TEXT.items() if not text.strip())))
+"""Templates whose parameters may contain digits that no reader sees, such as keys for sorting."""
 
 
 def template_text(name: str, unnamed: Unnamed, named: Named) -> str | None:
-    """Return the text that a template displays inside a sentence, or None if the template is unknown."""
-    name = " ".join(name.replace("_", " ").split()).lower()
+    """Return the text that a template displays inside a sentence; `name` is in lowercase.
+
+    Return None if the template is unknown, or if its text is empty although its parameters contain a number.
+    """
+    text = _text(name, unnamed, named)
+    if text is not None and not text.strip() and name not in NOTHING_SHOWN and any(map(HAS_DIGIT.search, unnamed)):
+        return None
+    return text
+
+
+def _text(name: str, unnamed: Unnamed, named: Named) -> str | None:
     if name in FIXED_TEXT:
         return FIXED_TEXT[name]
     if name in TEXT_FUNCTIONS:
         return TEXT_FUNCTIONS[name](unnamed, named)
     if name.startswith("lang-"):
         return _first(unnamed, named)
-    value = name.removeprefix("formatnum:").strip()
-    return value if NUMBER.fullmatch(value) else None
+    return name if FRACTION.fullmatch(name) else None
+
+
+UNKNOWN_SHOWN = 4, 40
+"""The largest number of parameters of an unknown template that are displayed, and the largest length of each."""
+
+OTHER_THAN_PARAMETERS = re.compile(
+    r"^(?:cite|citation|ref|note|foot|sfn|harv|infobox|navbox|taxobox|geobox|sidebar|toc|col|div|portal|commons|wiki"
+    r"|image|gallery|chart|graph|map|location|main|see|further|flag|icon|use |pp-|ipa|respell|pron|literatur|internet)"
+    r"|\b(?:inline|icon|box|needed|verif\w*|update|after|stub|nav|clade|tree|clarify|quote|timeline|diagram|image|map"
+    r"|inflation|populations?|bevölkerung|población|einwohner\w*|age|alter|edad|ago|wikidata|currency|exchange|time|now"
+    r"|sort|sortkey|anchor|hidden)\b"
+)
+"""Names of templates that display a note, a box or a picture, or a text that they compute from other pages."""
+
+SEPARATE = re.compile(r"://|[\n|{}\[\]]|\bQ\d+|\bP\d+")
+"""Parts of parameters that are not displayed as words: addresses, markup, lines, and numbers of Wikidata."""
+
+
+def parameters_text(name: str, unnamed: Unnamed) -> str | None:
+    """Return the parameters of an unknown template if a reader probably sees them, or else None.
+
+    A template such as `{{MLB year|1990}}` usually displays its parameters, together with a link or a sign. Only short
+    parameters that contain a number are displayed, because templates without a number are mostly marks and boxes.
+    """
+    most, longest = UNKNOWN_SHOWN
+    shown = [value for value in unnamed if value]
+    if len(shown) > most or not any(map(HAS_DIGIT.search, shown)) or OTHER_THAN_PARAMETERS.search(name):
+        return None
+    if any(len(value) > longest or SEPARATE.search(value) for value in shown):
+        return None
+    return " ".join(shown)
+
+
+HAS_DIGIT = re.compile(r"[\d½¼¾⅐-⅞]")
 
 
 def _first(unnamed: Unnamed, named: Named) -> str:
-    return next(iter(unnamed), "") or named("1") or named("text")
+    return next(iter(unnamed), "") or named("text")
 
 
-def _last(unnamed: Unnamed, named: Named) -> str:
-    return next((value for value in reversed(unnamed) if value), "") or named("2") or named("1")
+def _last(unnamed: Unnamed, _: Named) -> str:
+    return next((value for value in reversed(unnamed) if value), "")
 
 
 def _circa(unnamed: Unnamed, _: Named) -> str:
@@ -115,6 +180,29 @@ def _nihongo(unnamed: Unnamed, named: Named) -> str:
 
 def _amount(sign: str) -> Callable[[Unnamed, Named], str]:
     return lambda unnamed, named: f"{sign}{_first(unnamed, named)}"
+
+
+def _currency(unnamed: Unnamed, _: Named) -> str:
+    """Return an amount with the sign of its currency: `{{currency|5|USD}}` becomes "US$5"."""
+    amount, code = (*unnamed, "", "")[:2]
+    sign = next((sign for sign, names in CURRENCIES.items() if code.lower() in names.split()), f"{code} ")
+    return f"{sign}{amount}".strip()
+
+
+def _cited(start: str, end: str) -> Callable[[Unnamed, Named], str]:
+    """Return a function for short references: `{{harvnb|Smith|2010|p=3}}` becomes "Smith 2010, p. 3"."""
+
+    def text(unnamed: Unnamed, named: Named) -> str:
+        author = " ".join(part for part in (" & ".join(unnamed[:-1]), *unnamed[-1:]) if part)
+        places = [f"{word} {named(key)}" for key, word in (("p", "p."), ("pp", "pp.")) if named(key)]
+        return start + ", ".join([author, *places]) + end
+
+    return text
+
+
+def _century(unnamed: Unnamed, _: Named) -> str:
+    """Return a Spanish century: `{{siglo|XIX||s}}` becomes "siglo XIX"."""
+    return f"siglo {unnamed[0].upper()}" if unnamed else "siglo"
 
 
 def _first_two(unnamed: Unnamed, _: Named) -> str:
@@ -165,8 +253,10 @@ def _list(separator: str, start: str = "") -> Callable[[Unnamed, Named], str]:
 
 TEXT_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
     **dict.fromkeys(SHOW_FIRST.split(), _first),
-    **dict.fromkeys(("interlanguage link", "visible anchor", "linktext", "format price"), _first),
-    "columns-list": _last,
+    **dict.fromkeys(
+        ("interlanguage link", "visible anchor", "linktext", "format price", "number table sorting"), _first
+    ),
+    **dict.fromkeys(("columns-list", "font color", "fontcolor", "text color"), _last),
     **dict.fromkeys(SHOW_LAST.split(), _last),
     **dict.fromkeys(("circa", "c.", "ca."), _circa),
     **dict.fromkeys(("bibleref", "bibleverse"), _first_two),
@@ -175,21 +265,24 @@ TEXT_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
     "music": _musical_sign,
     **dict.fromkeys(("quote", "blockquote", "quotation", "cquote", "quote box", "bquote", "poemquote"), _quote),
     **dict.fromkeys(("nihongo", "nihongo3"), _nihongo),
-    **dict.fromkeys(("us$", "usd"), _amount("US$")),
-    **dict.fromkeys(("gbp", "£"), _amount("£")),
-    **dict.fromkeys(("eur", "€", "euro"), _amount("€")),
-    **dict.fromkeys(("a$", "aud"), _amount("A$")),
-    **dict.fromkeys(("cad", "c$"), _amount("C$")),
-    **dict.fromkeys(("jpy", "yen", "¥"), _amount("¥")),
-    **dict.fromkeys(("inr", "indian rupee"), _amount("₹")),
+    **{name: _amount(sign) for sign, names in CURRENCIES.items() for name in names.split()},
+    "indian rupee": _amount("₹"),
+    "currency": _currency,
+    "harvnb": _cited("", ""),
+    "harv": _cited("(", ")"),
+    "siglo": _century,
+    "höhe": lambda unnamed, _: f"{unnamed[0]} m" if unnamed else "",
+    "§": lambda unnamed, _: f"§ {unnamed[0]}" if unnamed else "§",
     **dict.fromkeys(("reign", "r."), _numbered("r.")),
     **dict.fromkeys(("floruit", "fl."), _numbered("fl.")),
     **{name.lower(): _number_of(name) for name in IDENTIFIERS},
     **{name: _numbered(name) for name in ("vol.", "p.", "pp.")},
+    **dict.fromkeys(("numero", "no.", "number"), _numbered("No.")),
     **dict.fromkeys(("nuclide", "nuclide2", "simplenuclide"), lambda unnamed, _: "-".join(unnamed[:2])),
     "sic": _sic,
     **dict.fromkeys(("harvtxt", "harvcoltxt"), _author_and_year),
-    **dict.fromkeys(("gaps", "chem", "chem2"), _list("")),
+    "gaps": _list(""),
+    **dict.fromkeys(("sortname", "sort name"), _first_two),
     "hlist": _list(", "),
     **dict.fromkeys(("plainlist", "flatlist", "unbulleted list", "ubl"), _list("\n")),
     **dict.fromkeys(("ordered list", "bulleted list"), _list("\n- ", "\n- ")),

@@ -5,15 +5,17 @@ mwparserfromhell parses the wikitext, and regular expressions remove any markup 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html import unescape
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from kib_wikipedia.quantity_templates import superscript
+from kib.support.raised_text import subscript, superscript
+from kib_wikipedia.parser_functions import function_name, function_text
 from kib_wikipedia.quotation_marks import mark_quotes, remove_quotes
-from kib_wikipedia.template_text import template_text
+from kib_wikipedia.template_text import parameters_text, template_text
 
 if TYPE_CHECKING:
     from mwparserfromhell.wikicode import Wikicode
@@ -50,6 +52,7 @@ FORMULA_TAGS = frozenset(("math", "chem", "ce"))
 NOTES = frozenset(
     (
         *("sfn", "sfnp", "sfnm", "efn", "refn", "rp", "r", "#tag:ref", "note", "ref", "ref label", "note label"),
+        *("cref", "cref2", "dagger", "double dagger", "fn", "fnb", "mn", "nb", "tn", "zref"),
         *("citation needed", "cn", "fact", "clarify", "when", "which", "who", "by whom", "according to whom", "where"),
         *("page needed", "dubious", "vague", "failed verification", "better source", "full", "update inline", "anchor"),
     )
@@ -81,8 +84,15 @@ LANGUAGE_PREFIX = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,10})*|simple|meta|mw|specie
 """Prefixes of links to other languages and projects, which a wiki displays beside the article."""
 
 FRACTION = re.compile(r"\d+/\d")
-INSIDE_SENTENCE = re.compile(r"[^\W_][^.!?\n]{0,3}$")
-"""Matches a text that ends in the middle of a sentence."""
+INSIDE_SENTENCE = re.compile(r"[^\W_][^.!?\n]{0,3}\Z")
+SENTENCE_GOES_ON = re.compile(r"[ \t]+[a-zß-öø-ÿ(–-]")
+"""Match a text that ends in the middle of a sentence, and a text that continues a sentence."""
+
+LOOK_BACK = 80
+"""The number of characters before a template that show whether the template is part of a sentence."""
+
+ATTACHED = re.compile(r"[\w.,;:)]\Z")
+"""Matches a text that is usually followed by the mark of a note if no space follows."""
 
 BRACKET = re.compile(r"[(\[)\]]")
 BETWEEN_BRACKETS = re.compile(r"[\s,;:·•/–—-]*")
@@ -120,14 +130,23 @@ class _Section:
 
 @dataclass(slots=True)
 class PageText:
-    """The text of a page, and the templates left out of the text, by lowercase name.
+    """The text of a page, and the templates without text of their own, by lowercase name.
 
-    `inside_sentences` counts the templates that follow text in the same line and are not marks of notes.
+    `left_out` counts the templates without any text, and `inside_sentences` those among them that follow text in the
+    same line and are not marks of notes. `shown_by_parameters` counts the unknown templates whose parameters are
+    displayed instead.
     """
 
     text: str = ""
     left_out: Counter[str] = field(default_factory=Counter)
     inside_sentences: Counter[str] = field(default_factory=Counter)
+    shown_by_parameters: Counter[str] = field(default_factory=Counter)
+
+    def count(self, other: "PageText") -> None:
+        """Add the templates of a part of the page."""
+        self.left_out.update(other.left_out)
+        self.inside_sentences.update(other.inside_sentences)
+        self.shown_by_parameters.update(other.shown_by_parameters)
 
 
 def wikitext_to_text(
@@ -203,6 +222,25 @@ def _has_text(sections: list[_Section], index: int, dropped: Collection[str]) ->
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The place of a node: the text before, the following node, and whether the nodes are a part of a line."""
+
+    before: str
+    following: Any
+    in_line: bool
+
+    def is_inside_sentence(self) -> bool:
+        """Return whether the text before ends in the middle of a sentence."""
+        return INSIDE_SENTENCE.search(self.before) is not None
+
+    def displays_parameters(self) -> bool:
+        """Return whether an unknown template in this place is a part of a sentence, and not the mark of a note."""
+        if self.before and not self.before.endswith("\n"):
+            return self.is_inside_sentence() and not ATTACHED.search(self.before)
+        return self.in_line or SENTENCE_GOES_ON.match(str(self.following or "")) is not None
+
+
 class _Renderer:
     """Converts the nodes of parsed wikitext to plain text, and counts the templates without text in `page`."""
 
@@ -212,34 +250,35 @@ class _Renderer:
         self.hidden_namespaces = hidden_namespaces
         self.page = page
         self.mark = mark
-        self.template = nodes.Template
+        self.template, self.tag = nodes.Template, nodes.Tag
         self.methods: dict[type[Any], Callable[[Any], str]] = {
             nodes.Text: lambda text: _plain(str(text)),
             nodes.Wikilink: self._link,
             nodes.ExternalLink: self._external_link,
-            nodes.Tag: self._tag,
             nodes.HTMLEntity: _entity,
             nodes.Heading: lambda heading: f"\n{self.render(heading.title)}\n",
         }
 
-    def render(self, code: Any) -> str:
-        """Return the rendered text, or "" if the wikitext is None."""
-        return "".join(self.render_nodes(code.nodes)) if code is not None else ""
+    def render(self, code: Any, *, in_line: bool = True) -> str:
+        """Return the rendered text, or "" if the wikitext is None; `in_line` means that the text is part of a line."""
+        return "".join(self.render_nodes(code.nodes, in_line=in_line)) if code is not None else ""
 
-    def render_nodes(self, nodes: Iterable[Any]) -> Iterator[str]:
+    def render_nodes(self, nodes: Sequence[Any], *, in_line: bool = False) -> Iterator[str]:
         """Yield the text of each node."""
-        before = ""  # the last text that is not empty
-        for node in nodes:
-            text = self._render_node(node, before)
+        before = ""  # the end of the text so far
+        for node, following in zip_longest(nodes, nodes[1:]):
+            text = self._render_node(node, _Place(before, following, in_line))
             if before[-1:].isdigit() and FRACTION.match(text):
                 text = f" {text}"  # 5{{frac|1|2}} is 5 1/2 instead of 51/2
-            before = text or before
+            before = (before + text)[-LOOK_BACK:]
             yield text
 
-    def _render_node(self, node: Any, before: str) -> str:
-        """Return the text of a node that follows a text; comments and template arguments have no text."""
+    def _render_node(self, node: Any, place: "_Place") -> str:
+        """Return the text of a node; comments and template arguments have no text."""
         if type(node) is self.template:
-            return self._template(node, before)
+            return self._template(node, place)
+        if isinstance(node, self.tag):
+            return self._tag(node, place.before)
         method = self.methods.get(type(node))
         return method(node) if method else ""
 
@@ -261,36 +300,61 @@ class _Renderer:
             return self.render(node.text)
         return _plain(target.removeprefix(":").replace("_", " "))
 
-    def _template(self, node: Any, before: str) -> str:
-        outer = self.page.left_out, self.page.inside_sentences
-        self.page.left_out, self.page.inside_sentences = Counter(), Counter()
+    def _template(self, node: Any, place: "_Place") -> str:
+        """Return the text of a template, and count the template if it has no text of its own."""
+        outer, self.page = self.page, PageText()
+        name = " ".join(str(node.name).replace("_", " ").split()).lower()
+        function = function_name(name)
+        unnamed = [] if function else self._unnamed(node)
+        text = self._function(function, node) if function else template_text(name, unnamed, self._named(node))
+        inner, self.page = self.page, outer
+        if text is None:
+            name = function or name
+            text = parameters_text(name, unnamed) if name not in NOTES and place.displays_parameters() else None
+            if text is None:
+                return self._leave_out(name, place)
+            self.page.shown_by_parameters[name] += 1
+        self.page.count(inner)
+        return text
+
+    def _named(self, node: Any) -> Callable[[str], str]:
+        """Return a function that renders a named parameter."""
 
         @cache  # otherwise, templates inside parameters could be rendered 2 ** 40 times
         def named(name: str) -> str:
-            return self._parameter(node.get(name)) if node.has(name) else ""
+            return self._parameter(node.get(name).value) if node.has(name) else ""
 
-        unnamed = [self._parameter(parameter) for parameter in node.params if not parameter.showkey]
-        text = template_text(str(node.name).strip(), unnamed, named)
-        inner = self.page.left_out, self.page.inside_sentences
-        self.page.left_out, self.page.inside_sentences = outer
-        if text is None:
-            return self._leave_out(str(node.name), before)
-        for counts, added in zip(outer, inner, strict=True):
-            counts.update(added)
-        return text
+        return named
 
-    def _parameter(self, parameter: Any) -> str:
-        return remove_quotes(self.render(parameter.value)).strip()
+    def _unnamed(self, node: Any) -> list[str]:
+        """Return the unnamed parameters, some of which may have their number as a name: `{{circa|1=1450}}`."""
+        found: dict[int, str] = {}
+        for parameter in node.params:
+            number = str(parameter.name).strip()
+            if re.fullmatch("[1-9][0-9]{0,3}", number) and int(number) <= 2 * len(node.params):
+                found[int(number)] = self._parameter(parameter.value)
+        return [found.get(number, "") for number in range(1, max(found, default=0) + 1)]
 
-    def _leave_out(self, name: str, before: str) -> str:
+    def _function(self, function: str, node: Any) -> str | None:
+        """Return the text of a parser function, whose first argument is part of the name."""
+        first = self._parameter(node.name).partition(":")[2].strip()
+        others = (
+            f"{self._parameter(one.name)}={self._parameter(one.value)}" if one.showkey else self._parameter(one.value)
+            for one in node.params
+        )
+        return function_text(function, [first, *others])
+
+    def _parameter(self, value: Any) -> str:
+        return remove_quotes(self.render(value)).strip()
+
+    def _leave_out(self, name: str, place: "_Place") -> str:
         """Count a template without text, and return the mark that replaces the template."""
-        name = " ".join(name.replace("_", " ").split()).lower()
         self.page.left_out[name] += 1
-        if INSIDE_SENTENCE.search(before) and name not in NOTES:
+        if place.is_inside_sentence() and name not in NOTES:
             self.page.inside_sentences[name] += 1
         return self.mark
 
-    def _tag(self, node: Any) -> str:
+    def _tag(self, node: Any, before: str) -> str:
         tag = str(node.tag).strip().lower()
         if tag in HIDDEN_TAGS:
             return ""
@@ -303,9 +367,10 @@ class _Renderer:
         if tag in ("nowiki", "pre", "source", "syntaxhighlight"):
             inner = str(node.contents) if node.contents is not None else ""
         else:
-            inner = self.render(node.contents)
-        if tag == "sup":
-            return superscript(remove_quotes(inner))
+            inner = self.render(node.contents, in_line=tag not in BLOCK_TAGS)
+        if tag in ("sup", "sub"):
+            inner = remove_quotes(inner)
+            return superscript(inner, before) if tag == "sup" else subscript(inner)
         return f"\n{inner}\n" if tag in BLOCK_TAGS else inner
 
 

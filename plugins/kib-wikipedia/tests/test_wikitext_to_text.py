@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from kib_wikipedia.template_text import NOTHING_SHOWN, TEXT_FUNCTIONS
 from kib_wikipedia.wikitext_to_text import convert_page, wikitext_to_text
 
 GUARD = 120
@@ -27,8 +28,8 @@ GUARD = 120
         ("Before<!-- no -->after", "Beforeafter"),
         ("A &amp; B &lt; C&nbsp;&ndash; D", "A & B < C – D"),
         (
-            "H<sub>2</sub>O, 10<sup>3</sup>, 10<sup>−7</sup>, e<sup>ix</sup>, the 4<sup>th</sup>",
-            "H2O, 10³, 10⁻⁷, eix, the 4th",
+            "H<sub>2</sub>O, x<sub>max</sub>, 10<sup>3</sup>, 10<sup>−7</sup>, e<sup>ix</sup>, the 4<sup>th</sup>",
+            "H₂O, x_max, 10³, 10⁻⁷, e^ix, the 4th",
         ),
         ("One<br/>two<br>three", "One\ntwo\nthree"),
         ("A <small>small</small> <span style='x'>span</span> <code>code</code>.", "A small span code."),
@@ -95,14 +96,14 @@ def test_hidden_namespaces() -> None:
     [
         ("{{lang|fr}} {{nowrap|1=a b}} {{lang||2=deux}}", "fr a b deux"),
         ("{{circa}} {{as of|2016|lc=y}} {{as of|alt=In 2016}} {{as of}}", "c. as of 2016 In 2016"),
-        ("{{frac|2}} {{frac|1|1|2}} {{chem|H|2|O}}", "1/2 1 1/2 H2O"),
+        ("{{frac|2}} {{frac|1|1|2}} {{chem|H|2|O}}", "1/2 1 1/2 H₂O"),
         (
             "{{val|6.02|0.01|e=23|u=mol}} {{val}} {{hms|Beagle}} {{reign|1837|1901}}",
             "6.02 ± 0.01 × 10^23 mol HMS Beagle r. 1837–1901",
         ),
         ("{{music|flat}} {{nihongo|Japan|日本|Nihon}} {{nihongo|Japan}}", "♭ Japan (日本, Nihon) Japan"),
         ("{{birth date|1815|12|10}} {{bibleverse|Mark|1}} 5{{snd}}7", "December 10, 1815 Mark 1 5 – 7"),
-        ("{{convert|3|x|4|m}} {{formatnum:x}}", "3 × 4 m"),
+        ("{{convert|3|x|4|m}} {{formatnum:x}}", "3 × 4 m x"),
         ("One.{{quote|Two.}}{{quote}}", "One.\nTwo."),
     ],
 )
@@ -146,6 +147,28 @@ def test_templates(wikitext: str, text: str) -> None:
         ("{{harvtxt|Boolos|Jeffrey|1974}} {{vol.|3}} {{sic|1o}}", "Boolos & Jeffrey (1974) vol. 3 1o [sic]"),
         ("{{hlist|1|2}} {{nuclide|Uranium|235}} {{DentalFormula|upper=0.2|lower=0.3}}", "1, 2 Uranium-235 0.2 / 0.3"),
         ("{{ordered list|a 1|b 2}}{{plainlist|\n* c\n}}", "- a 1\n- b 2- c"),
+        ("{{AD|45}} {{AD}} {{BC|44}} {{BCE|43}} {{CE|46}}", "AD 45 AD 44 BC 43 BCE 46 CE"),
+        ("{{circa|1=1450|2=1460}} {{fl.|1=1452}} {{convert|1=5|2=km}}", "c. 1450 – c. 1460 fl. 1452 5 km"),
+        (
+            "{{ordinal|21}} {{ordinal|112}} {{ordinal|3rd}} {{percentage|1|3|1}} {{ratio|1|2}}",
+            "21st 112th 3rd 33.3% 1:2",
+        ),
+        ("{{convinfobox|5|km|mi}} {{convert|9|km|mi|disp=number}} {{convert|9|km|mi|disp=unit2}}", "5 km 9 km mi"),
+        ("{{exp|5}} {{exp|3|2}} 5{{x10^|7}} {{frac|2/3}}", "e⁵ 2³ 5 × 10^7 2/3"),
+        ("x{{sub|3}} v{{sub|max}} {{carbon|6}}{{hydrogen|12}}{{oxygen}} y{{sup|n−1}}", "x₃ v_max C₆H₁₂O yⁿ⁻¹"),
+        ("{{chem|S|O|4|2-}} {{chem|2|H|2|O}} {{chem|Na|+}}", "SO₄²⁻ 2H₂O Na⁺"),
+        ("{{chem2|2CO2}} {{chem2|SO4(2-)}} {{chem2|Na+}} {{chem2|[Fe(CN)6](4-)}}", "2CO₂ SO₄²⁻ Na⁺ [Fe(CN)₆]⁴⁻"),
+        (
+            "{{HK$|5}} {{INRConvert|5|c}} {{currency|7|USD}} {{currency|8|XTS}} {{CHF|9}}",
+            "HK$5 ₹5 crore US$7 XTS 8 CHF 9",
+        ),
+        ("{{marriage|Ada|1980|1990}} {{birth based on age as of date|50|2020|1|1}}", "Ada (m. 1980–1990) 1969 or 1970"),
+        ("{{age in days|2000|1|1|2000|2|1}} {{RA|12|34|56}} {{DEC|+1|2|3}}", "31 12h 34m 56s +1° 2′ 3″"),
+        ("{{numero|9}} {{overline|71}} {{color|red|67}} {{font color|red|blue|68}}", "No. 9 71 67 68"),
+        ("a {{0}}5 b{{ntsh|7}} {{number table sorting|42}} {{sort|007|James 7}}", "a 5 b 42 James 7"),
+        ("{{Höhe|120|DE-NHN}} {{Bruch|1|2}} {{§|5|bgb}} {{unidad|5|km}}", "120 m 1/2 § 5 5 km"),
+        ("{{fecha|1|mayo|1990}} {{siglo|XIX||s}} {{fecha|3|2|1815}}", "1 mayo 1990 siglo XIX 3 February 1815"),
+        ("{{harvnb|Linden|Ray|1996|pp=6–36}} {{harv|Ada|1840}}", "Linden & Ray 1996, pp. 6–36 (Ada 1840)"),
     ],
 )
 def test_numbers_in_templates(wikitext: str, text: str) -> None:
@@ -160,7 +183,7 @@ def test_numbers_in_templates(wikitext: str, text: str) -> None:
         ("''L''''Aurore''' and x''''''''y", "L'Aurore and x'''y"),
         ("L'''Osservatore Romano'' is", "L'Osservatore Romano is"),
         ("a plain '''x''' of l'''Aurore'' and '''y'''", "a plain x of l'Aurore and y"),
-        ("'''open, it's [[a|''b'']] e<sup>''x''</sup> {{lang|fr|''c'''d'''}}", "open, it's b ex cd"),
+        ("'''open, it's [[a|''b'']] e<sup>''x''</sup> {{lang|fr|''c'''d'''}}", "open, it's b e^x cd"),
         ("'''''both''''' ''a '''b'' c'''", "both a b c"),
     ],
 )
@@ -172,13 +195,97 @@ def test_apostrophes(wikitext: str, text: str) -> None:
 def test_templates_left_out() -> None:
     """Templates without text are counted by name, and separately if they are inside a sentence and mark no note."""
     wikitext = (
-        "{{Infobox|a={{convert|1|m}}{{inner}}}}\nIt weighs {{Mass_of|7}}, or so{{sfn|Ada}}.{{cn}} "
-        "{{nowrap|at {{mass of|8}}}}<ref>{{cite web}}</ref>\n{{Navbox}}"
+        "{{Infobox|a={{convert|1|m}}{{inner}}}}\nIt weighs {{Mass_of|x}}, or so{{sfn|Ada}}.{{cn}} "
+        "{{nowrap|at {{mass of|y}}}}<ref>{{cite web}}</ref>\n{{Navbox}}"
     )
     page = convert_page(wikitext)
     assert page.text == "It weighs, or so. at"
     assert page.left_out == {"infobox": 1, "mass of": 2, "sfn": 1, "cn": 1, "navbox": 1}
     assert page.inside_sentences == {"mass of": 2}
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("It was {{#if: x|yes 11|no}} or {{#if:|yes|no}}{{#if: x}}.", "It was yes 11 or no."),
+        ("{{#ifeq: 01|1|12|13}} {{#ifeq: a|b|12|13}} {{#iferror: 5|6}}", "12 13 5"),
+        ("{{#switch: b|a=1|b|c=2|3}} {{#switch: x|a=1|#default=4}} {{#switch: x|a=1|5}}", "2 4 5"),
+        ("{{#expr: 2*3}} {{#expr: 7/3 round 2}} {{#expr: 007 + (1 − 2^3)}} {{#expr: 9 mod 4}}", "6 2.33 0 1"),
+        ("{{formatnum:{{convert|5|km}}}} {{formatnum:{{formatnum:1234|R}}}} {{nts|{{formatnum: 7}}}}", "5 km 1234 7"),
+        ("{{convert|{{#expr: 1 + 2}}|m}} {{lc:ABC}} {{ucfirst:ada}} {{padleft:7|3|0}}", "3 m abc Ada 007"),
+    ],
+)
+def test_parser_functions(wikitext: str, text: str) -> None:
+    """A parser function is replaced with its value."""
+    assert wikitext_to_text(wikitext) == text
+
+
+def test_parser_functions_left_out() -> None:
+    """A parser function without a known value is counted by its name, without its arguments."""
+    unknown = "{{#expr: 1/0}} {{#expr: 9^9^9}} {{#expr: (}} {{#expr: 1j}} {{#expr: ceil 2}} {{#invoke: Math|max|5}}"
+    page = convert_page(
+        f"x {unknown} {{{{PLURAL:5|a|b}}}} {{{{#time: Y}}}}<ref>{{{{#if:|a}}}}</ref> {{{{#tag:ref|5}}}}"
+    )
+    assert page.text == "x"
+    assert page.left_out == {"#expr": 5, "#invoke": 1, "plural": 1, "#time": 1, "#tag:ref": 1}
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text", "name"),
+    [
+        ("In the {{MLB year|1990}} season", "In the 1990 season", "mlb year"),
+        ("Rule ({{EPC Rule|47|a}}) applies", "Rule (47 a) applies", "epc rule"),
+        ("{{MLB year|1990}} was good", "1990 was good", "mlb year"),
+        ("the [[1990|{{MLB year|1990}}]] <small>of {{x y|2=7}}</small>", "the 1990 of 7", "x y"),
+        ("{{nowrap|{{Bundesstraße|7}} nach}} X", "7 nach X", "bundesstraße"),
+        ("costs {{unknown|{{frac|1|2}}|{{color|red|5}}}} m", "costs 1/2 5 m", "unknown"),
+    ],
+)
+def test_unknown_templates_in_sentences(wikitext: str, text: str, name: str) -> None:
+    """An unknown template in a sentence is replaced with its short parameters if they contain a number."""
+    page = convert_page(wikitext)
+    assert page.text == text
+    assert page.shown_by_parameters[name] == 1
+    assert not page.left_out
+
+
+@pytest.mark.parametrize(
+    "wikitext",
+    [
+        ".\n{{Season box|1990}}\n",
+        ".\n{{Years|1990}}\n",
+        ".\n* {{IMDb|0123}}\n",
+        " {{cite quran|29|46}}.",
+        " {{update after|2016}}.",
+        " {{inflation|US|5|1929}}.",
+        " {{Swiss populations|6}}.",
+        " {{age|1969|7|20}}.",
+        " {{time ago|2000-01-01}}.",
+        " {{wikidata|P1082|Q90}}.",
+        " {{mark|https://example.org/5}}.",
+        " {{long|" + "5" * 50 + "}}.",
+        " {{many|1|2|3|4|5}}.",
+        " {{named|year=5}}.",
+        "{{mark|5}}.",
+        "{{fn|5}}.",
+        " {{clade|1 a|2 b}}.",
+    ],
+)
+def test_unknown_templates_outside_sentences(wikitext: str) -> None:
+    """Marks of notes, boxes and templates that compute their text are left out and counted."""
+    page = convert_page(f"It is so{wikitext}")
+    assert page.text == "It is so."
+    assert page.left_out.total() == 1
+    assert not page.shown_by_parameters
+
+
+def test_no_known_template_hides_its_number() -> None:
+    """A template that displays its parameters displays a number, or is counted as left out."""
+    pages = {
+        name: convert_page(f"x {{{{{name}|1997|12|5|2001|3|4}}}}") for name in TEXT_FUNCTIONS.keys() - NOTHING_SHOWN
+    }
+    silent = {name for name, page in pages.items() if not page.left_out and not any(map(str.isnumeric, page.text))}
+    assert not silent
 
 
 @pytest.mark.parametrize(
