@@ -1,11 +1,12 @@
 """Rewrites the XML of a Word document so that mammoth, which then converts it, shows what Word shows.
 
-mammoth ignores equations, text boxes without a copy in the old format, headers and some wrappers of text, and it shows
-hidden text.
+mammoth ignores equations, text boxes without a copy in the old format, headers, some wrappers of text, and text that a
+style or a position raises, and it shows hidden text.
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from posixpath import join, normpath
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -35,6 +36,12 @@ TRANSPARENT = {f"{WORD}{name}" for name in ("bdo", "dir", "fldSimple")}
 FIELD_PARTS = {f"{WORD}{name}" for name in ("rPr", "fldChar", "instrText")}
 """The parts of a run that remain if the text of the run is hidden."""
 
+POSITION = re.compile(r"([+-]?\d+(?:\.\d+)?)(pt)?")
+"""The distance of raised text from the line, in half points or, in the format "Strict Open XML", in points."""
+
+SHIFTED = 4
+"""The least distance, in half points, by which raised or lowered text is a superscript or subscript."""
+
 DRAWINGS = {f"{WORD}drawing", f"{WORD}pict"}
 DIAGRAMS = {
     "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart",
@@ -52,7 +59,7 @@ def rewrite_document(archive: ZipFile, parse: Parse) -> tuple[BytesIO, Counter[s
     """
     names = archive.namelist()
     left_out: Counter[str] = Counter()
-    styles = _hidden_styles(_read(archive, "word/styles.xml", parse))
+    styles = _Styles(_read(archive, "word/styles.xml", parse))
     out = BytesIO()
     with ZipFile(out, "w", ZIP_STORED) as copy:
         for name in dict.fromkeys(names):
@@ -83,35 +90,44 @@ def _is_on(element: Element | None) -> bool:
     return element is not None and element.get(f"{WORD}val", "1") not in ("0", "false", "off")
 
 
-def _hidden_styles(styles: Element) -> Mapping[str, bool]:
-    """Return whether each style that sets or inherits the property hides text; other styles are omitted."""
-    by_id = {style.get(f"{WORD}styleId", ""): style for style in styles.iter(f"{WORD}style")}
-    hidden: dict[str, bool] = {}
-    for name in by_id:
-        chain: dict[str, None] = {}
-        current = name
-        while current in by_id and current not in chain:
-            chain[current] = None
-            vanish = by_id[current].find(f"{WORD}rPr/{WORD}vanish")
-            if vanish is not None:
-                hidden[name] = _is_on(vanish)
-                break
-            base = by_id[current].find(f"{WORD}basedOn")
-            current = "" if base is None else base.get(f"{WORD}val", "")
-    return hidden
+class _Styles:
+    """The text properties that the styles of a document set or inherit."""
+
+    def __init__(self, root: Element) -> None:
+        self.by_id = {style.get(f"{WORD}styleId", ""): style for style in root.iter(f"{WORD}style")}
+
+    def find(self, reference: Element | None, name: str) -> Element | None:
+        """Return the element of a property, such as `vanish`, from a style or the nearest style that it is based on."""
+        seen: set[str] = set()
+        while reference is not None:
+            current = reference.get(f"{WORD}val", "")
+            if current in seen or current not in self.by_id:
+                return None
+            seen.add(current)
+            found = self.by_id[current].find(f"{WORD}rPr/{WORD}{name}")
+            if found is not None:
+                return found
+            reference = self.by_id[current].find(f"{WORD}basedOn")
+        return None
+
+    def of_run(self, run: Element, name: str) -> Element | None:
+        """Return the element of a property from a run or, if missing, from the character style of the run."""
+        own = run.find(f"{WORD}rPr/{WORD}{name}")
+        return own if own is not None else self.find(run.find(f"{WORD}rPr/{WORD}rStyle"), name)
 
 
 class _Rewriter:
     """Rewrites the elements of one part, and counts in `left_out` what the text of the document does not show."""
 
-    def __init__(self, hidden_styles: Mapping[str, bool], left_out: Counter[str]) -> None:
-        self.hidden_styles = hidden_styles
+    def __init__(self, styles: _Styles, left_out: Counter[str]) -> None:
+        self.styles = styles
         self.left_out = left_out
 
     def rewrite(self, element: Element, in_hidden_style: bool = False) -> None:
         """Rewrite the children of an element; `in_hidden_style` is the default for runs in a paragraph."""
         if element.tag == f"{WORD}p":
-            in_hidden_style = self._style_hides(element.find(f"{WORD}pPr/{WORD}pStyle"), default=False)
+            in_hidden_style = _is_on(self.styles.find(element.find(f"{WORD}pPr/{WORD}pStyle"), "vanish"))
+            self._mark_scripts(element)
         elif element.tag == f"{WORD}r" and self._is_hidden(element, in_hidden_style):
             self._hide(element)
         children: list[Element] = []
@@ -148,18 +164,35 @@ class _Rewriter:
                 yield from self._replaced(inner)
 
     def _is_hidden(self, run: Element, in_hidden_style: bool) -> bool:
-        vanish = run.find(f"{WORD}rPr/{WORD}vanish")
-        if vanish is not None:
-            return _is_on(vanish)
-        return self._style_hides(run.find(f"{WORD}rPr/{WORD}rStyle"), in_hidden_style)
+        vanish = self.styles.of_run(run, "vanish")
+        return in_hidden_style if vanish is None else _is_on(vanish)
 
-    def _style_hides(self, reference: Element | None, default: bool) -> bool:
-        name = "" if reference is None else reference.get(f"{WORD}val", "")
-        return self.hidden_styles.get(name, default)
+    def _mark_scripts(self, paragraph: Element) -> None:
+        """Set the property that mammoth reads for the superscripts and subscripts in a line.
+
+        A paragraph in which all text is raised or lowered, such as a large initial, is not a superscript or subscript.
+        """
+        runs = [run for run in paragraph.iter(f"{WORD}r") if _text(run).strip()]
+        scripts = [self._script(run) for run in runs]
+        for run, script in zip(runs, scripts, strict=True) if "" in scripts else ():
+            properties = run.find(f"{WORD}rPr")
+            if script and properties is not None:
+                for old in properties.findall(f"{WORD}vertAlign"):
+                    properties.remove(old)
+                SubElement(properties, f"{WORD}vertAlign", {f"{WORD}val": script})
+
+    def _script(self, run: Element) -> str:
+        """Return `superscript`, `subscript`, or "" for text on the line."""
+        align, position = self.styles.of_run(run, "vertAlign"), self.styles.of_run(run, "position")
+        if align is not None and align.get(f"{WORD}val") in ("superscript", "subscript"):
+            return align.get(f"{WORD}val", "")
+        shift = POSITION.fullmatch("" if position is None else position.get(f"{WORD}val", ""))
+        distance = float(shift[1]) * (2 if shift[2] else 1) if shift else 0.0
+        return "superscript" if distance >= SHIFTED else "subscript" if distance <= -SHIFTED else ""
 
     def _hide(self, run: Element) -> None:
         """Remove the text of a run; the marks of fields remain, because other runs may contain their counterparts."""
-        if "".join(text.text or "" for text in run.iter(f"{WORD}t")).strip():
+        if _text(run).strip():
             self.left_out["hidden text"] += 1
         run[:] = [child for child in run if child.tag in FIELD_PARTS]
 
@@ -169,6 +202,11 @@ class _Rewriter:
             self.left_out["equations stored as pictures"] += 1
         elif element.tag in DIAGRAMS:
             self.left_out["charts or diagrams"] += 1
+
+
+def _text(element: Element) -> str:
+    """Return the text inside an element without its layout."""
+    return "".join(text.text or "" for text in element.iter(f"{WORD}t"))
 
 
 def _run(text: str) -> Element:
@@ -214,7 +252,7 @@ def _insert_headers(document: Element, archive: ZipFile, parse: Parse) -> None:
         seen: set[str] = set()
         paragraphs: list[Element] = []
         for root in parts:
-            text = "".join(one.text or "" for one in root.iter(f"{WORD}t")).strip()
+            text = _text(root).strip()
             if text and text not in seen:
                 seen.add(text)
                 paragraphs += [_without_links(child) for child in root]

@@ -164,6 +164,34 @@ def test_raised_text(convert: Convert) -> None:
     assert convert(body).text == "H₂O at 10⁶ Pa, e^(x+1)"
 
 
+SCRIPT_STYLES = f"""<w:styles {NAMESPACES}>
+<w:style w:type="character" w:styleId="Up"><w:rPr><w:position w:val="8"/></w:rPr></w:style>
+<w:style w:type="character" w:styleId="High"><w:rPr><w:vertAlign w:val="superscript"/></w:rPr></w:style>
+<w:style w:type="character" w:styleId="Low"><w:rPr><w:vertAlign w:val="subscript"/></w:rPr></w:style>
+<w:style w:type="character" w:styleId="Lower"><w:basedOn w:val="Low"/></w:style>
+</w:styles>"""
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (paragraph("10", run("6", "<w:position w:val='6'/>"), " Pa"), "10⁶ Pa"),
+        (paragraph("H", run("2", "<w:position w:val='-6'/>"), "O"), "H₂O"),
+        (paragraph("10", run("6", "<w:position w:val='3pt'/>"), " Pa"), "10⁶ Pa"),
+        (paragraph("10", run("6", "<w:rStyle w:val='Up'/>"), " Pa"), "10⁶ Pa"),
+        (paragraph("10", run("6", "<w:rStyle w:val='High'/>"), " Pa"), "10⁶ Pa"),
+        (paragraph("H", run("2", "<w:rStyle w:val='Lower'/>"), "O"), "H₂O"),
+        (paragraph("10", run("6", "<w:rStyle w:val='High'/><w:vertAlign w:val='baseline'/>")), "106"),
+        (paragraph("10", run("6", "<w:rStyle w:val='Up'/><w:position w:val='0'/>")), "106"),
+        (paragraph("10", run("6", "<w:position w:val='2'/>")), "106"),
+        (paragraph(run("T", "<w:position w:val='-9'/>")) + paragraph("he valve"), "T\n\nhe valve"),
+    ],
+)
+def test_raised_by_position_or_style(convert: Convert, body: str, text: str) -> None:
+    """Text that a position or a style raises is a superscript, unless the whole paragraph is raised."""
+    assert convert(body, {"word/styles.xml": SCRIPT_STYLES}).text == text
+
+
 @pytest.mark.parametrize(
     "drawing",
     [
