@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "TemplateFailedError",
     "TemplateLimits",
+    "failed_line",
     "render_template",
     "render_trusted",
     "template_variables",
@@ -119,10 +120,10 @@ def _answer(request: tuple[str, tuple[tuple[str, bool], ...], dict[str, Any] | N
     except (LimitError, MemoryError, RecursionError):
         raise
     except TemplateSyntaxError as error:
-        return {"error": (error.message or "").rstrip("."), "line": error.lineno}
+        return {"error": (error.message or "").rstrip("."), "line": failed_line(error)}
     except Exception as error:  # noqa: BLE001 - a template may raise any exception
         name = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-        return {"error": f"{name}{error}", "line": _line(error)}
+        return {"error": f"{name}{error}", "line": failed_line(error) or 1}
 
 
 def _variables(source: str) -> list[str]:
@@ -142,10 +143,14 @@ def _limited_text(template: Any, values: Mapping[str, Any], characters: int) -> 
     return "".join(parts)
 
 
-def _line(error: Exception) -> int:
-    """Return the line of a jinja template that raised `error`, as recorded in the traceback."""
+def failed_line(error: Exception) -> int | None:
+    """Return the line of the jinja template that raised an error, or None if the error is not from a template."""
+    from jinja2 import TemplateSyntaxError
+
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
-    return next((line for name, line in reversed(frames) if name == "<template>"), 1)
+    return next((line for name, line in reversed(frames) if name == "<template>"), None)
 
 
 _PROCESS = LimitedProcess(_answer, MEMORY_MB)

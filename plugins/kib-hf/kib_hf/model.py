@@ -13,6 +13,7 @@ from kib.identity import digest
 from kib.interfaces import Estimate, InputPath, NotInIdentity, Options, Workload
 from kib.records import Weights
 from kib.support.hub import commit_of
+from kib.support.templates import failed_line
 from kib_hf.chat_dates import fixed_date
 from kib_hf.hub_download import snapshot
 from kib_hf.loading import add_adapter, load_config, load_model, load_tokenizer, quietly, torch_device
@@ -153,8 +154,8 @@ class HF:
         """Format a conversation with the tokenizer's chat template, as HFLM's `apply_chat_template` does.
 
         A template that prints the current date prints the option `chat_date` instead.
-        System messages are removed if the template rejects them. Raise InputError if the tokenizer has no template or
-        the template rejects the conversation.
+        System messages are removed if the template rejects them. Raise InputError if the tokenizer has no template, or
+        if the template fails or rejects the conversation.
         """
         from jinja2.exceptions import TemplateError
 
@@ -164,10 +165,23 @@ class HF:
             return self._chat(messages, add_generation_prompt)
         except TemplateError:
             without_system = [message for message in messages if message["role"] != "system"]
+        except Exception as error:  # a template may raise any exception
+            raise self._template_failed(error) from error
         try:
             return self._chat(without_system, add_generation_prompt)
-        except TemplateError as error:
-            raise InputError(f"{self._name}: the chat template rejects the conversation: {error}") from error
+        except Exception as error:
+            if type(error) is TemplateError:  # the template calls raise_exception
+                raise InputError(f"{self._name}: the chat template rejects the conversation: {error}") from error
+            raise self._template_failed(error) from error
+
+    def _template_failed(self, error: Exception) -> InputError:
+        """Return the error for a faulty chat template, with the line of the template if known."""
+        line, (said, *_) = failed_line(error), [*str(error).splitlines(), ""]
+        where = "" if line is None else f" in line {line}"
+        return InputError(
+            f"{self._name}: the chat template fails{where}: {type(error).__name__}: {said}; correct the template, or "
+            "set `chat_template = false`"
+        )
 
     def _chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         with quietly(), fixed_date(self.options.chat_date):

@@ -147,6 +147,35 @@ def test_chat_without_system(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("{{ 1 + 'a' }}", "in line 2: TypeError: unsupported operand type(s) for +: 'int' and 'str'; correct"),
+        ("{{ messages | length // 0 }}", "in line 2: ZeroDivisionError: "),
+        ("{{ 'a'.split('') }}", "in line 2: ValueError: empty separator"),
+        ("{{ 2.0 ** 9999 }}", "in line 2: OverflowError: "),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "in line 2: RecursionError: "),
+        ("{{ messages[0].role.name.first }}", "in line 2: UndefinedError: 'str object' has no attribute 'name'"),
+        ("{{ messages", "in line 2: TemplateSyntaxError: unexpected end of template"),
+    ],
+)
+def test_faulty_chat_template(copy: Path, fault: str, reason: str) -> None:
+    """An error of any type in a chat template names the model's folder, the line of the template and the error."""
+    (copy / "chat_template.jinja").write_text(f"{{# a faulty template #}}\n{fault}", encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        model(copy).chat(CONVERSATION, True)
+    assert str(error.value).startswith(f"{copy}: the chat template fails")
+    assert reason in str(error.value)
+    assert str(error.value).endswith("correct the template, or set `chat_template = false`")
+
+
+def test_chat_template_without_the_answer(copy: Path) -> None:
+    """A chat template that omits the beginning of the model's answer raises an error about the template."""
+    (copy / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+    with pytest.raises(InputError, match="the chat template fails: ValueError: continue_final_message is set"):
+        model(copy).chat([*CONVERSATION, {"role": "assistant", "content": "It was"}], False)
+
+
+@pytest.mark.parametrize(
     "form",
     ["{{ strftime_now('%d %b %Y %H:%M') }}", "{% set day = strftime_now('%Y-%m-%d') %}{{ day }}"],
 )
