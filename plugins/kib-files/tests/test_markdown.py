@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kib_files.converters import convert_file
-from kib_files.file_records import ConvertedFile
+from kib_files.file_records import BrokenFileError, ConvertedFile
 
 
 def convert(folder: Path, text: str) -> ConvertedFile:
@@ -53,6 +53,14 @@ def test_title_after_a_long_introduction(tmp_path: Path) -> None:
         ("+++\ntitle = 'Getting\tStarted'\n+++\n", "Getting Started"),
         ("---\ntitle: >\n  Getting\n  Started\n...\n", "Getting Started"),
         ("---\ntitle: 7\n---\n", "7"),
+        ("---\ntitle: 2024-05-01\n---\n", "2024-05-01"),
+        ("---\ntitle: 2024-05-99 # no date\n---\n", "2024-05-99"),
+        ("---\ntitle: 1.10\n---\n", "1.10"),
+        ("---\ntitle: 12:30\n---\n", "12:30"),
+        ("---\ntitle: No\n---\n", "No"),
+        ("+++\ntitle = 2024-05-01 # date\n+++\n", "2024-05-01"),
+        ("+++\ntitle = 1.10\n+++\n", "1.10"),
+        ("---\ntitle: ~\n---\n", "Install"),
         ("---\ntags: [a]\n---\n", "Install"),
         ("---\n---\n", "Install"),
         ("---\ntitle: [a]\n---\n", "Install"),
@@ -75,3 +83,13 @@ def test_invalid_front_matter(tmp_path: Path) -> None:
     """Front matter that cannot be parsed remains part of the text, and a remark says so."""
     text = "---\ntitle: [a\n---\n# A\n"
     assert convert(tmp_path, text) == ConvertedFile(text, "A", remarks={"invalid front matter, kept as text": "YAML"})
+
+
+@pytest.mark.parametrize(
+    "matter",
+    ["---\ntitle: One\ntitle: Two\n---\n", "---\ntitle: One\n'title': One\n...\n", "+++\ntitle = 1\ntitle = 2\n+++\n"],
+)
+def test_a_repeated_title_is_an_error(tmp_path: Path, matter: str) -> None:
+    """A title that appears twice in front matter raises an error that states the line of the second title."""
+    with pytest.raises(BrokenFileError, match=r"^line 3: the front matter repeats a key; remove one of the two lines$"):
+        convert(tmp_path, f"{matter}Text.\n")
