@@ -205,6 +205,9 @@ def test_csv_options_may_be_a_json_list(tmp_path):
     assert read(path)[0] == Question("1", "Who?", ("x", "y"), 1)
 
 
+LIST_OF_GOLD = "document: expected text, a whole number or a list of objects such as "
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -245,8 +248,14 @@ def test_csv_options_may_be_a_json_list(tmp_path):
         ({"document": "d", "start": -1, "end": 4}, "start, end: expected whole numbers"),
         ({"document": "d", "start": "0", "end": "4"}, "start, end: expected whole numbers"),
         ({"document": "d", "start": True, "end": 4}, "start, end: expected whole numbers"),
-        ({"document": ["d"]}, "document: missing"),
-        ({"document": [{"documnt": "d"}]}, "document: missing"),
+        *(
+            ({"document": entries}, f'{LIST_OF_GOLD}{{"document": "pump", "start": 0, "end": 9}}, got an entry {wrong}')
+            for entries, wrong in ((["d"], "'d'"), ([7, "a"], "7"), ([{"document": "d"}, None], "None"))
+        ),
+        ({"document": [{"document": [7, "a"]}]}, "document: expected text or a whole number, got [7, 'a']"),
+        ({"document": [{"documnt": "d"}]}, "documnt: unknown field of a gold document; known: document, start, end"),
+        ({"document": [{"document": "d"}], "quote": "red"}, "quote: expected this field in each object of the list"),
+        ({"document": [{"start": 1, "end": 4}]}, "document: missing"),
         ({"start": 1, "end": 4}, "document: missing"),
     ],
 )

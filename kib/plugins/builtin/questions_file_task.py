@@ -24,6 +24,9 @@ from kib.support.question_text import trimmed
 __all__ = ["FileTask"]
 
 FIELDS = ("id", "question", "options", "answer", "document", "start", "end", "quote", "group")
+GOLD_FIELDS = ("document", "start", "end", "quote")
+"""The fields of gold, either of the question itself or of each entry in a list of several gold documents."""
+
 MOST_OPTIONS = len(LETTERS)
 
 TRIMMED = ("id", "question", "options", "answer", "group")
@@ -204,9 +207,7 @@ class _Row:
         self.row = row
 
     def question(self, number: str) -> Question:
-        unknown = sorted(set(self.row) - set(FIELDS))
-        if unknown:
-            raise self._wrong(unknown[0], f"unknown field; known: {', '.join(FIELDS)}")
+        self._check_fields(FIELDS)
         options = self._options()
         return Question(
             id=self._id("id", number),
@@ -216,6 +217,11 @@ class _Row:
             gold=self._gold(),
             group=self._id("group") if self.row.get("group") is not None else None,
         )
+
+    def _check_fields(self, known: Sequence[str], of: str = "") -> None:
+        unknown = sorted(set(self.row) - set(known))
+        if unknown:
+            raise self._wrong(unknown[0], f"unknown field{of}; known: {', '.join(known)}")
 
     def _wrong(self, field: str, message: str) -> InputError:
         return InputError(f"{self.where}: {field}: {message}")
@@ -276,11 +282,23 @@ class _Row:
     def _gold(self) -> tuple[Gold, ...]:
         """Return the gold documents: one document, or several from a list of objects {document, start, end, quote}."""
         value = self.row.get("document")
-        if all(self.row.get(field) is None for field in ("document", "start", "end", "quote")):
+        given = [field for field in GOLD_FIELDS if self.row.get(field) is not None]
+        if not given:
             return ()
-        if isinstance(value, list):
-            return tuple(_Row(self.where, entry if isinstance(entry, dict) else {}).one_gold() for entry in value)
-        return (self.one_gold(),)
+        if not isinstance(value, list):
+            return (self.one_gold(),)
+        if given[1:]:
+            raise self._wrong(given[1], "expected this field in each object of the list `document`")
+        return tuple(self._entry(entry) for entry in value)
+
+    def _entry(self, value: Any) -> Gold:
+        """Return the gold that one entry of the list `document` specifies."""
+        if not isinstance(value, dict):
+            expected = 'text, a whole number or a list of objects such as {"document": "pump", "start": 0, "end": 9}'
+            raise self._wrong("document", f"expected {expected}, got an entry {value!r}")
+        entry = _Row(self.where, value)
+        entry._check_fields(GOLD_FIELDS, " of a gold document")  # noqa: SLF001 - an object of the same class
+        return entry.one_gold()
 
     def one_gold(self) -> Gold:
         """Return the gold document, and the character range and the quote that this row specifies."""
