@@ -15,6 +15,7 @@ from kib import __version__
 from kib.errors import InputError, KibError, OutputError, PluginCallError, SpecError, StepError, TableError
 from kib.streams import lost_output, prepare_streams, write_json, write_styled, write_text
 from kib.support.disk_errors import explain_os_error, is_disk_full
+from kib.support.phrases import counted
 
 if TYPE_CHECKING:
     from kib.leaderboard import PublishedResults, Table
@@ -542,7 +543,7 @@ def questions(
     kept = writing.write_questions(job, _progress(quiet))
     for path, rows in zip(paths, writing.split(kept.rows) if validation else [kept.rows], strict=True):
         writing.save(rows, path)
-        _print(f"{path}: {len(rows):,} questions")
+        _print(f"{path}: {counted(len(rows), 'question')}")
     _print("\n".join(writing.summary(kept, job.passages)))
     if missing := writing.failure(kept, job.passages):
         raise StepError(missing)

@@ -23,6 +23,7 @@ from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import Corpus, Model, Plugin, Reranker, Retriever, Task
 from kib.records import Document, Hit, Passage, Query, Question, Request
+from kib.support.phrases import counted
 from kib.support.question_text import trimmed
 from kib.support.quotes import folded
 from kib.support.recipients import parse_address
@@ -248,11 +249,11 @@ def _check_hits(found: Sequence[Sequence[Hit]], k: int) -> None:
     known = {passage.id for passage in PASSAGES}
     _expect(
         len(found) == len(QUERIES),
-        (f"got {len(found)} lists of hits for {len(QUERIES)} queries; expected one list per query"),
+        (f"got {counted(len(found), 'list')} of hits for {len(QUERIES)} queries; expected one list per query"),
     )
     for query, hits in zip(QUERIES, found, strict=True):
         where = f"query {query.id!r}"
-        _expect(len(hits) <= k, f"{where}: got {len(hits)} hits, but at most {k} were requested")
+        _expect(len(hits) <= k, f"{where}: got {counted(len(hits), 'hit')}; expected at most {k}")
         _check_once((hit.passage for hit in hits), f"{where}: passage")
         for hit in hits:
             _expect(hit.passage in known, f"{where}: the hit {hit.passage!r} is not in the index")

@@ -212,7 +212,7 @@ def test_uncounted_tokens_are_reported(bench):
         (
             'corpus = "people"',
             'corpus = "people"\nshots = [2]',
-            "tasks.people.shots: 2 few-shot examples were requested, but the task has",
+            "tasks.people.shots: expected at most 0, the number of few-shot examples of the task, got 2",
             5,
         ),
         ('corpus = "people"', 'corpus = "people"\nquery = "{{ x }}"', "tasks.people.query: 'x' is undefined", 5),
@@ -330,6 +330,57 @@ def test_a_text_without_tokenizer_is_not_counted(bench):
     bench.write_toy(model="trainable = true\ncounts = false\n", more=TRAINED.format(fault=""))
     words = r"forecast for training m\+by-heart on people, seed 0: \d+ texts, tokens not counted"
     assert re.search(words, checked(bench))
+
+
+ONES = """schema = 1
+name = "one"
+
+[models.m]
+plugin = "toy"
+trainable = true
+
+[corpora.people]
+plugin = "toy"
+documents = [["a", "", "I"]]
+
+[retrievers.words]
+plugin = "toy"
+
+[tasks.people]
+plugin = "file"
+path = "people.jsonl"
+corpus = "people"
+
+[writers.again]
+plugin = "toy"
+
+[trainers.by-heart]
+plugin = "toy"
+text = { writer = "again", count = 1 }
+
+[methods.base]
+
+[methods.rag]
+retrieve = "words"
+top_k = [1]
+
+[methods.ft]
+train = "by-heart"
+"""
+
+
+def test_single_things_are_named_in_the_singular(bench):
+    """No command names a single thing in the plural, if a benchmark has one document, one question and one hit."""
+    row = {"id": "q1", "question": "I?", "options": ["a", "b"], "answer": "A", "document": "a"}
+    bench.write(ONES, people_jsonl=json.dumps(row))
+    output = checked(bench) + bench.call("plan", bench.spec, "-q").output
+    assert bench.run() == {}
+    calls = [("show", place) for place in bench.cells()] + [("leaderboard", "--retrieval"), ("leaderboard", "--cost")]
+    output += "".join(bench.call(*call).output for call in (*calls, ("check", bench.spec), ("retrieve", bench.spec)))
+    bench.write(ONES.partition("[tasks.")[0])
+    output += checked(bench)
+    assert "1 question" in output
+    assert re.findall(r"(?<![/,.] )\b1 (?:[a-z]+ )?[a-z]+s\b", output) == []
 
 
 CORPORA = """schema = 1

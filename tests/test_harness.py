@@ -307,10 +307,10 @@ def test_examples_from_the_split_of_the_questions_equal_those_of_lm_eval():
 
 def test_too_few_other_questions_are_an_error():
     """If the asked question leaves too few examples in its split, an error states the number of questions."""
-    with pytest.raises(InputError, match=r"with 9 shots: the split test has only 9 questions, and the examples must"):
+    with pytest.raises(InputError, match=r"9-shot prompts: the split test has only 9 questions, and the examples must"):
         configured(ROWS, **CHOICES).ask(9)
     rows = [{**ROWS[0], "id": 1}, {**ROWS[0], "id": 2}, {**ROWS[1], "id": 3}]
-    with pytest.raises(InputError, match=r"with 2 shots: the split test has too few questions that differ"):
+    with pytest.raises(InputError, match=r"2-shot prompts: the split test has too few questions that differ"):
         configured(rows, **CHOICES).ask(2)
 
 
@@ -335,7 +335,7 @@ def test_validation_questions_that_are_also_test_questions_are_counted():
     """A note states how many validation questions of an lm-eval task are also test questions."""
     copy = {**ROWS[0], "choices": ["two", "three", "one"], "answer": 2, "question": "Which  is 0?"}
     made = configured(ROWS, validation=[copy, *POOL], split="validation", **CHOICES)
-    assert made.notes(0) == ["1 of the 13 validation questions are also test questions"]
+    assert made.notes(0) == ["1 of 13 validation questions is also a test question"]
 
 
 def test_the_question_marker_never_appears_in_a_prompt():
@@ -482,7 +482,7 @@ def test_perplexity_tasks_are_rejected():
 
 def test_more_shots_than_examples_are_an_error():
     """Requesting more shots than there are examples raises an error that states the requested number."""
-    with pytest.raises(InputError, match=r"tasks\.made: cannot build prompts with 13 shots"):
+    with pytest.raises(InputError, match=r"tasks\.made: cannot build 13-shot prompts"):
         configured(ROWS, shots=POOL, **CHOICES).ask(13)
 
 

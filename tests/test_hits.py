@@ -143,7 +143,7 @@ def test_a_question_without_hits_has_the_base_prompt(bench):
         ("unknown", "retrievers.words: question ada-0: the hit 'nowhere#0' is not a passage of the corpus"),
         ("twice", "retrievers.words: question ada-0: the hits contain the same passage twice"),
         ("short", "retrievers.words: returned 17 lists of hits for 18 queries"),
-        ("long", "retrievers.words: question ada-6: got 4 hits, but at most 3 were requested"),
+        ("long", "retrievers.words: question ada-6: got 4 hits; expected at most 3"),
         (
             "crash",
             "retrievers.words (toy, kib-toys 1.0), search: IndexError: the toy retriever broke down (the traceback",

@@ -294,7 +294,7 @@ def test_local_data_may_lack_the_splits_that_are_not_needed(tmp_path):
     path = mmlu_csv(tmp_path / "t.csv")
     made = RenderedTask("t", task("mmlu_anatomy", test=path, layout="mmlu").harness_task())
     assert [asked.query for asked in made.ask(0)] == [row[0] for row in MMLU]
-    with pytest.raises(InputError, match=r"with 1 shots: the examples are those of the split dev; add `dev = PATH` to"):
+    with pytest.raises(InputError, match=r"1-shot prompts: the examples are those of the split dev; add `dev = PATH`"):
         made.ask(1)
 
 

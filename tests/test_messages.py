@@ -193,3 +193,4 @@ def test_phrases():
     """Names are joined with commas and a final conjunction, and nouns are singular or plural depending on the count."""
     assert [join(names, "or") for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a or b", "a, b or c"]
     assert [counted(number, "cell") for number in (1, 2, 1000)] == ["1 cell", "2 cells", "1,000 cells"]
+    assert [counted(number, "query", "queries") for number in (0, 1, 2)] == ["0 queries", "1 query", "2 queries"]

@@ -468,7 +468,7 @@ def test_a_wrong_argument_is_an_error(toy, arguments, words):
             "expected a whole number as the grade of 'ada', got '1'",
         ),
         ('{"id": "a", "text": "b", "gold": "x", "relevance": {}}\n', "expected either `relevance` or `gold`, got both"),
-        ('{"id": "a", "text": "b", "gold": "zoe"}\n', "1 judged documents are not in the corpus: 'zoe'"),
+        ('{"id": "a", "text": "b", "gold": "zoe"}\n', "1 judged document is not in the corpus: 'zoe'"),
         ('{"id": "a", "text": "b"}\n{"id": "a", "text": "c"}\n', "the id 'a' appears twice"),
         ('{"id": "a", "text": "\\ud800"}\n', "q.jsonl:1: text: contains an unpaired surrogate"),
     ],

@@ -179,8 +179,8 @@ def test_each_scoring_is_measured(bench, scoring):
             "crashes = true",
             "tasks.other (toy, kib-toys 1.0), questions: LookupError: the toy task broke down (the traceback is in",
         ),
-        ("twice = true", "tasks.other: 1 question ids appear twice; ids must be unique"),
-        ("shots = [3]", "tasks.other.shots: 3 few-shot examples were requested, but the task has only 2"),
+        ("twice = true", "tasks.other: 1 question id appears twice; ids must be unique"),
+        ("shots = [3]", "tasks.other.shots: expected at most 2, the number of few-shot examples of the task, got 3"),
         ('query = "{{ nothing }}"', "tasks.other.query: 'nothing' is undefined; known fields are options, question"),
     ],
 )

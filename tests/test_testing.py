@@ -181,7 +181,7 @@ def test_spoilt_search(change: Callable[..., Any], message: str) -> None:
 def test_too_many_hits() -> None:
     """A retriever that returns more hits than requested fails `check_retriever`."""
     many = later(lambda found, *_: [[Hit(f"p{n}", 0.0) for n in range(15)] for _ in found])
-    with pytest.raises(AssertionError, match="15 hits, but at most 14 were requested"):
+    with pytest.raises(AssertionError, match="15 hits; expected at most 14"):
         check_retriever(spoilt(Overlap, search=many))
 
 

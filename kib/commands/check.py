@@ -193,7 +193,7 @@ def outline(spec: Spec, lock: Lock) -> str:
 
     Raises SpecError for mistakes that do not depend on the data, for example an unknown lm-eval task.
     """
-    tasks = [f"{name} ({join([str(count) for count in task.shots], 'or')} shots)" for name, task in spec.tasks.items()]
+    tasks = [f"{name} ({join([f'{count}-shot' for count in task.shots], 'or')})" for name, task in spec.tasks.items()]
     arms = []
     for name, method in spec.methods.items():
         vary = spec.trainers[method.train].vary if method.train else {}
@@ -236,7 +236,7 @@ def _row(prepared: PreparedCell) -> str:
     if tokens:
         lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)} (minimum / median / maximum)"
     dropped = sum(prompt.dropped for prompt in prepared.prompts)
-    cuts = f", {dropped} passages dropped" if dropped else ""
+    cuts = f", {counted(dropped, 'passage')} dropped" if dropped else ""
     return f"{prepared.plan.cell.place}: {counted(len(prepared.prompts), 'question')}, {lengths}{cuts}"
 
 

@@ -41,7 +41,8 @@ def _first(names: Sequence[str], most: int) -> list[str]:
 def _histogram(classes: Sequence[tuple[int, int, int]], unit: str) -> Iterator[str]:
     """Yield one line per class of lengths, with a bar in proportion to the number of passages."""
     most = max(count for _, _, count in classes)
-    ranges = [f"{low:,}–{high:,} {unit}" for low, high, _ in classes]
+    one = unit.removesuffix("s")
+    ranges = [counted(low, one) if low == high else f"{low:,}–{high:,} {unit}" for low, high, _ in classes]
     width = max(map(len, ranges))
     for text, (_, _, count) in zip(ranges, classes, strict=True):
         bar = "█" * -(-count * BAR // most)

@@ -105,7 +105,7 @@ class Forecaster:
         distinct = len(set(map(request_key, every)))
         unanswered = self._unanswered(weights, every)
         if not unanswered:
-            return Item(f"{where}: all {counted(distinct, 'answer')} are stored")
+            return Item(f"{where}: {'the answer is' if distinct == 1 else f'all {distinct:,} answers are'} stored")
         stored = f" ({distinct - len(unanswered):,} of {distinct:,} answers are stored)"
         loads = workloads(missing, unanswered, self.steps.token_budget(weights.model))
         load = self._load(self.plan.lock.get("models", weights.model), loads)
@@ -172,7 +172,7 @@ class Forecaster:
         if size is None:
             return Item(f"{where}: {count}, {self._pass(text, texts.training)}, time unknown", None, None)
         load = self._training_load(weights, trainer, size)
-        tokens = f"{size.tokens:,} tokens to train in {counted(size.steps, 'step')}"
+        tokens = f"{counted(size.tokens, 'token')} to train in {counted(size.steps, 'step')}"
         words = f"{where}: {count}, {tokens}, {load.words()}"
         return Item(words, load.seconds, load.peak_bytes)
 
@@ -225,7 +225,7 @@ class Forecaster:
             return "tokens not counted"
         some = texts[:: -(-len(texts) // COUNTED)]
         read = sum(len(tokens(one.text if one.answer is None else f"{one.text} {one.answer}")) for one in some)
-        return f"about {read * len(texts) // len(some):,} tokens per pass"
+        return f"about {counted(read * len(texts) // len(some), 'token')} per pass"
 
     # Writing
 
@@ -239,8 +239,8 @@ class Forecaster:
         writer = selected_writer(order, self.steps.context) if order else None
         if order is None or not isinstance(writer, PaidWriter):
             return
-        what = "validation texts per passage" if isinstance(step, HeldBackStep) else "texts per passage"
-        where = f"forecast for writer {order.writer} on {step.passages.corpus}, {order.count} {what}"
+        texts = counted(order.count, "validation text" if isinstance(step, HeldBackStep) else "text")
+        where = f"forecast for writer {order.writer} on {step.passages.corpus}, {texts} per passage"
         if self.work.looks_finished("text", step.identity):
             yield Item(f"{where}: already written")
             return
@@ -267,5 +267,5 @@ def _tokens(loads: Sequence[Workload]) -> list[str]:
     """Return the numbers of tokens to read and to write in words."""
     read = [load.read_tokens for load in loads]
     written = sum(load.written_tokens for load in loads)
-    words = "tokens not counted" if None in read else f"{sum(one or 0 for one in read):,} tokens to read"
-    return [words, *([f"at most {written:,} tokens to write"] if written else [])]
+    words = "tokens not counted" if None in read else f"{counted(sum(one or 0 for one in read), 'token')} to read"
+    return [words, *([f"at most {counted(written, 'token')} to write"] if written else [])]

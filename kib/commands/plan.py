@@ -117,7 +117,7 @@ def _steps(plan: Plan) -> Iterator[tuple[str, str, str]]:
         number = hits.depth or "its own number"
         yield "hits", hits.identity, f"{hits.retriever}, {number} per question of {hits.asked.task}"
     for text in texts:
-        yield "text", text.identity, f"for {text.trainer}, {text.count} texts per passage"
+        yield "text", text.identity, f"for {text.trainer}, {counted(text.count, 'text')} per passage"
     for weights in plan.weights:
         if weights.trainer:
             yield "weights", weights.identity, weights.title

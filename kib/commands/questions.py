@@ -183,7 +183,7 @@ def forecast(job: QuestionJob, progress: Progress) -> str:
     plugin = job.writer.plugin
     if not isinstance(plugin, PaidWriter):
         return f"writers.{job.writer.name} costs nothing"
-    where = f"forecast for writer {job.writer.name} on {len(job.passages):,} passages"
+    where = f"forecast for writer {job.writer.name} on {counted(len(job.passages), 'passage')}"
     with stored_answers(job.paid_answers, progress.say) as answers, call_plugin(job.writer, "forecast"):
         cost = plugin.forecast(job.passages, job.request.count, SEED, answers, "questions")
     return f"{where}: {describe_cost(cost, job.prices)}"
@@ -334,16 +334,17 @@ def summary(kept: KeptQuestions, passages: Sequence[Passage]) -> list[str]:
     documents = {row["document"] for row in kept.rows}
     groups = {row["group"] for row in kept.rows}
     longest = sum(_right_is_longest(row) for row in kept.rows) / len(kept.rows)
+    covered = f"covering {len(held):,} of {counted(len(passages), 'passage')}"
     lines = [
-        f"kept {len(kept.rows):,} of {kept.written:,} questions, covering {len(held):,} of {len(passages):,} passages",
+        f"kept {len(kept.rows):,} of {counted(kept.written, 'question')}, {covered}",
         *(f"rejected {count:,}: {reason}" for reason, count in kept.rejected.items()),
         *_skipped(kept),
         f"the correct option is the longest option in {longest:.0%} of the questions (25% by chance)",
     ]
     if len(groups) < FEW and groups == documents and len(held) > len(groups):
         lines.append(
-            f"the questions form only {len(groups)} groups (one per document), so intervals will be wide; use "
-            "--group passage for more groups"
+            f"the questions form only {counted(len(groups), 'group')} (one per document), so intervals will be wide; "
+            "use --group passage for more groups"
         )
     return lines
 

@@ -167,7 +167,7 @@ def _dropped(result: CellResult) -> Iterator[str]:
     if result.steps.get("hits"):
         yield (
             f"passages dropped because prompts were too long: {result.dropped_passages} (in "
-            f"{result.dropped_questions} questions)"
+            f"{counted(result.dropped_questions, 'question')})"
         )
 
 
@@ -179,7 +179,7 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
     change = None if training.change is None else 100 * training.change
     yield (
         f"trained on {training.trained_tokens:,} tokens ({training.text_tokens:,} per pass) "
-        f"in {training.steps:,} steps; "
+        f"in {counted(training.steps or 0, 'step')}; "
         f"loss {training.first_loss:.3f} -> {training.last_loss:.3f} nats per token, "
         f"weights changed by {three_digits(change)} %"
     )
@@ -196,10 +196,10 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
             if read is None or made is None
             else f"{read:,} input tokens and {made:,} output tokens"
         )
-        yield f"paid writing: {requests:,} requests, {tokens}"
+        yield f"paid writing: {counted(requests, 'request')}, {tokens}"
     texts = list(_texts(work, result))
     if result.text:
-        kinds = ", ".join(f"{count:,} {kind}s" for kind, count in result.text["kinds"].items())
+        kinds = ", ".join(counted(count, kind) for kind, count in result.text["kinds"].items())
         end = ":" if texts else "; the work folder no longer contains these texts"
         yield f"{result.text['texts']:,} training texts ({kinds}), digest {result.text['digest'][:12]}{end}"
         if repeated := result.text.get("repeated questions"):
@@ -230,10 +230,8 @@ def _corpus(record: Mapping[str, Any]) -> Iterator[str]:
     if "documents" not in record:
         return
     notes = dict(record["notes"])
-    tokens = (
-        f", {record['tokens']:,} tokens" if record["tokens"] is not None else f", {record['characters']:,} characters"
-    )
-    size = f"{record['documents']:,} documents, {record['passages']:,} passages{tokens}"
+    unit = "characters" if record["tokens"] is None else "tokens"
+    size = ", ".join(counted(record[f"{noun}s"], noun) for noun in ("document", "passage", unit.removesuffix("s")))
     source, date = notes.pop("source", ""), notes.pop("date", "")
     facts = [("from", [source] if source else record["sources"]), ("licence", record["licences"]), ("as of", [date])]
     origin = "".join(f"; {what} {', '.join(values)}" for what, values in facts if any(values))
@@ -264,7 +262,7 @@ def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
         ranks = f"; MRR {means['mrr']:.3f}, nDCG {means['ndcg']:.3f}" if "mrr" in means else ""
         found = [line.score for line in judged if any(line.gold or ())]
         missed = [line.score for line in judged if not any(line.gold or ())]
-        yield f"a gold passage was retrieved for {len(found)} of {len(judged)} questions{ranks}"
+        yield f"a gold passage was retrieved for {len(found)} of {counted(len(judged), 'question')}{ranks}"
         parts = [(found, "with a gold passage"), (missed, "without one")]
         yield "right " + ", ".join(f"{sum(some)} of {len(some)} {where}" for some, where in parts if some)
     if times and times.index_bytes:
@@ -365,9 +363,8 @@ def _line(store: Results, cell: Cell, question: str) -> Score:
         names = first_names([line.question_id for line in starts], MOST_NAMED)
         raise InputError(f"{question} matches several questions of cell {cell.id}; choose one of: {names}")
     near = get_close_matches(question, [line.question_id for line in lines], 3, 0.3) or [lines[0].question_id]
-    raise InputError(
-        f"cell {cell.id} contains no question {question}; its {len(lines)} questions include {', '.join(near)}"
-    )
+    some = "question is" if len(lines) == 1 else f"{len(lines):,} questions include"
+    raise InputError(f"cell {cell.id} contains no question {question}; its {some} {', '.join(near)}")
 
 
 def _read(work: Work, kind: str, identity: str, key: str, wanted: Iterable[str]) -> dict[str, Any]:
@@ -405,7 +402,7 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
         for rank, (passage, gold) in enumerate(zip(line.passages, flags, strict=True), 1)
     ]
     found = [f"searched for: {asked['query']}", "passages, best first:", *listed, ""] if line.passages else []
-    tokens = f", {line.tokens} tokens including the longest answer" if line.tokens is not None else ""
+    tokens = f", {counted(line.tokens, 'token')} including the longest answer" if line.tokens is not None else ""
     rule = "─" * 60
     return [*found, f"prompt{tokens}:", rule, prompt, rule]
 

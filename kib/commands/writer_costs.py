@@ -11,6 +11,7 @@ from kib.run.speeds import read_speed, writing_key
 from kib.spec.load import PriceTable
 from kib.store.paid_answers import PaidAnswers
 from kib.store.work import Work
+from kib.support.phrases import counted
 
 __all__ = ["describe_cost", "stored_answers", "writing_seconds"]
 
@@ -37,7 +38,8 @@ def writing_seconds(work: Work, writer: Locked, calls: int) -> float | None:
 def describe_cost(cost: Forecast, prices: PriceTable | None, seconds: float | None = None) -> str:
     """Return a forecast in words, including its time if known, and its price if the benchmark declares prices."""
     read, written = cost.input_tokens, cost.output_tokens
-    text = f"{cost.calls:,} requests, about {read:,} input tokens and {written:,} output tokens"
+    tokens = f"{counted(read, 'input token')} and {counted(written, 'output token')}"
+    text = f"{counted(cost.calls, 'request')}, about {tokens}"
     text += f", about {duration(seconds)} at the speed of an earlier run" if seconds else ""
     if prices is None or prices.input_tokens_million is None or prices.output_tokens_million is None:
         return text

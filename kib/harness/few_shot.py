@@ -155,5 +155,5 @@ def render_prompts(
             )
             prompts.append(text)
     except (AssertionError, ValueError, KeyError) as error:
-        raise InputError(f"tasks.{name}: cannot build prompts with {shots} shots: {error}") from error
+        raise InputError(f"tasks.{name}: cannot build {shots}-shot prompts: {error}") from error
     return prompts

@@ -12,6 +12,7 @@ from kib.harness.query_template import query_template
 from kib.harness.unsupported_tasks import refuse_unsupported
 from kib.prompts import LETTERS, ask_question
 from kib.records import Question, RenderedQuestion, Request, Split
+from kib.support.phrases import counted
 from kib.support.question_text import comparable, question_key
 from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
@@ -80,7 +81,10 @@ class RenderedTask:
         """Return a sentence about validation questions that are also test questions, which public data may contain."""
         tested = {self._key(doc) for doc in self.task.test_docs()}
         shared = sum(self._key(doc) in tested for doc in self.docs)
-        return [f"{shared:,} of the {len(self.docs):,} validation questions are also test questions"] if shared else []
+        if not shared:
+            return []
+        total = counted(len(self.docs), "validation question")
+        return [f"{shared:,} of {total} {'is also a test question' if shared == 1 else 'are also test questions'}"]
 
     def notes(self, shots: int) -> list[str]:
         """Return remarks on the questions and their examples; call this method after `ask` with the same `shots`."""

@@ -32,7 +32,7 @@ from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
 from kib.spec.load import MethodTable, Spec, TaskTable
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
-from kib.support.phrases import join
+from kib.support.phrases import counted, join
 
 __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
 
@@ -422,7 +422,7 @@ class _Planner:
         if own is None and not method.top_k:
             raise self._wrong("top_k is missing; add a list such as `top_k = [1, 3, 5]`", "methods", name)
         if own is not None and method.top_k:
-            message = f"the retriever {method.retrieve} always returns {own} passages; remove top_k"
+            message = f"the retriever {method.retrieve} always returns {counted(own, 'passage')}; remove top_k"
             raise self._wrong(message, "methods", name, "top_k")
         return method.top_k or (None,)
 

@@ -6,7 +6,7 @@ from math import ceil, floor
 from kib.published.file_format import PublishedFile, arms_of, base_of
 from kib.spec.messages import show_value
 from kib.spec.tables import check_name
-from kib.support.phrases import offer
+from kib.support.phrases import counted, offer
 
 __all__ = [
     "KeyPath",
@@ -85,12 +85,14 @@ def impossible_accuracies(data: PublishedFile) -> Mistakes:
             below, above = floor(value * n), ceil(value * n)
             reach = 0.5 * 10**-decimals + 1e-9
             if round(value, decimals) != value:
-                yield ("table", "rows", number, "accuracy", arm), f"{value} has more than {decimals} decimals"
+                places = counted(decimals, "decimal")
+                yield ("table", "rows", number, "accuracy", arm), f"{value} has more than {places}"
             elif min(value - below / n, above / n - value) > reach:
+                questions = counted(n, "question")
                 near = f"{below} / {n} = {below / n:.{decimals}f}, {above} / {n} = {above / n:.{decimals}f}"
                 yield (
                     ("table", "rows", number, "accuracy", arm),
-                    f"{value} is not a possible accuracy on {n} questions; the nearest possible values are {near}",
+                    f"{value} is not a possible accuracy on {questions}; the nearest possible values are {near}",
                 )
 
 

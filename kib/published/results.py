@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kib.identity import digest
 from kib.records import Cell
 from kib.store.result_records import BenchmarkPlan, CellResult, Failure, MethodEntry, TaskEntry
+from kib.support.phrases import counted
 
 if TYPE_CHECKING:
     from kib.published.file_format import PublishedRow
@@ -91,7 +92,7 @@ class PublishedResults:
             if not cells:
                 continue
             sweep = f"{other.data.name} ({other.data.paper.table})"
-            count = f"{sum(map(bool, best))} of {len(cells)} row{'s' * (len(cells) != 1)}"
+            count = f"{sum(map(bool, best))} of {counted(len(cells), 'row')}"
             start = f"In {count}, the published accuracy of {method} is the highest accuracy over all K in {sweep}"
             found.append(f"{start}{_conclusion(best)}")
         return found

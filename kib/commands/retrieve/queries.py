@@ -18,6 +18,7 @@ from kib.run.steps.passages import Passages
 from kib.run.steps.render_questions import task_queries
 from kib.support.ids import normal_id
 from kib.support.json_parsing import parse_json
+from kib.support.phrases import counted
 from kib.support.question_text import trimmed
 
 __all__ = ["of_corpus", "of_file", "of_tasks"]
@@ -94,7 +95,8 @@ def _check_documents(title: str, relevance: Mapping[str, Mapping[str, int]], pas
     lost = dict.fromkeys(one for grades in relevance.values() for one in grades if one not in documents)
     if lost:
         shown = ", ".join(map(repr, list(lost)[:3]))
-        raise InputError(f"{title}: {len(lost)} judged documents are not in the corpus: {shown}")
+        subject = f"{counted(len(lost), 'judged document')} {'is' if len(lost) == 1 else 'are'}"
+        raise InputError(f"{title}: {subject} not in the corpus: {shown}")
 
 
 def _check_ids(title: str, asked: list[RenderedQuestion]) -> None:

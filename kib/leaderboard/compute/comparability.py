@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.question_scores import QuestionScores
 from kib.records import Environment
+from kib.support.phrases import counted
 
 __all__ = ["align", "why_not_comparable", "why_not_comparable_at_all"]
 
@@ -14,7 +15,7 @@ def why_not_comparable_at_all(arm: Arm) -> str:
     planned = arm.task.n
     for result in arm.results:
         if planned is not None and result.n != planned:
-            return f"measured on {result.n} questions, but the plan has {planned}"
+            return f"measured on {counted(result.n, 'question')}, but the plan has {planned}"
     metrics = list(dict.fromkeys(result.metric for result in arm.results))
     if len(metrics) > 1:
         return f"mixes metrics: {', '.join(metrics)}"
@@ -40,7 +41,7 @@ def why_not_comparable(arm: Arm, reference: Arm) -> str:
         return f"{name}: {trouble}"
     ours, theirs = arm.results[0], reference.results[0]
     if ours.n != theirs.n:
-        return f"{ours.n} questions against {theirs.n}"
+        return f"{counted(ours.n, 'question')} against {theirs.n}"
     if ours.metric != theirs.metric:
         return f"metric {ours.metric} against {theirs.metric}"
     return _changes(_environments(arm)[0], _environments(reference)[0])
@@ -54,7 +55,7 @@ def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | st
         position_of = {question_id: position for position, question_id in enumerate(reference.ids)}
         other = [question_id for question_id in arm.ids if question_id not in position_of]
         if other or len(arm.ids) != len(reference.ids):
-            return f"the questions differ: the reference lacks {len(other)} of {len(arm.ids)} questions"
+            return f"the questions differ: the reference lacks {len(other)} of {counted(len(arm.ids), 'question')}"
         order = [position_of[question_id] for question_id in arm.ids]
         aligned = QuestionScores(
             arm.ids,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from kib.leaderboard.number_format import whole_percent
 from kib.leaderboard.table_records import ArmRow
 from kib.statistics.gains import LEVEL
+from kib.support.phrases import counted
 
 __all__ = ["headlines"]
 
@@ -98,7 +99,7 @@ def _representative(rows: Sequence[ArmRow]) -> ArmRow:
 
 def _way(row: ArmRow, several: bool) -> str:
     passages = dict(row.settings).get("k")
-    retrieval = "retrieval" if passages is None else f"retrieval with {passages} passage{'s' * (passages != 1)}"
+    retrieval = "retrieval" if passages is None else f"retrieval with {counted(int(passages), 'passage')}"
     if not row.trained:
         return f"{retrieval} ({row.arm})" if several else retrieval
     return f"fine-tuning and {retrieval} ({row.arm})" if row.retrieving else f"fine-tuning ({row.arm})"

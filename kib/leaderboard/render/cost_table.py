@@ -7,6 +7,7 @@ from kib.leaderboard.number_format import DASH, byte_size, scientific, three_dig
 from kib.leaderboard.render.blocks import Block, Column, Line
 from kib.leaderboard.table_records import ArmRow, Cost, Table
 from kib.safe_text import one_line
+from kib.support.phrases import counted
 
 __all__ = ["COST_COLUMNS", "cost_blocks", "cost_legend"]
 
@@ -111,4 +112,4 @@ def _break_even_notes(rows: Sequence[ArmRow]) -> Iterator[str]:
 
 
 def _break_even(least: Mapping[str, int]) -> str:
-    return ", than ".join(f"{arm} from {count:,} question{'s' * (count > 1)} upwards" for arm, count in least.items())
+    return ", than ".join(f"{arm} from {counted(count, 'question')} upwards" for arm, count in least.items())

@@ -12,6 +12,7 @@ from kib.leaderboard.number_format import points
 from kib.leaderboard.render.few_groups import few_groups
 from kib.leaderboard.table_records import ArmRow, AverageRow, Table
 from kib.statistics.gains import Interval
+from kib.support.phrases import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,9 +121,7 @@ def _footnote(table: Table, panels: Sequence[Panel]) -> list[str]:
     for start, some in (("*", bars), (f"{table.against}, the reference arm for the gains:", over)):
         count, rows = sum(flagged for flagged, _ in some), sum(number for _, number in some)
         if count:
-            sentences.append(
-                f"{start} {BEST_K}: in {count} of {rows} row{'s' * (rows != 1)}, {WARNING_MEANINGS[BEST_K]}"
-            )
+            sentences.append(f"{start} {BEST_K}: in {count} of {counted(rows, 'row')}, {WARNING_MEANINGS[BEST_K]}")
     return [*sentences, *_few_groups_notes(table)]
 
 
@@ -164,7 +163,7 @@ def _average_panel(table: Table, rows: Sequence[AverageRow]) -> Panel:
         for row in rows
         if row.average
     ]
-    title = f"{first.benchmark} ({first.origin}): average of {len(first.tasks)} tasks, {shots}"
+    title = f"{first.benchmark} ({first.origin}): average of {counted(len(first.tasks), 'task')}, {shots}"
     return Panel(title, _unit(table, relative), tuple(bars))
 
 

@@ -9,6 +9,7 @@ from kib.leaderboard.render.few_groups import few_groups
 from kib.leaderboard.table_records import ArmRow, AverageRow, Table
 from kib.safe_text import one_line
 from kib.statistics.gains import LEVEL
+from kib.support.phrases import counted
 
 __all__ = ["GAIN_COLUMNS", "gain_blocks", "note_of"]
 
@@ -53,19 +54,19 @@ def gain_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
 
 def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
     first = rows[0]
-    counted = {row.n for row in rows if row.n is not None}
+    numbers = {row.n for row in rows if row.n is not None}
     corpora = {row.corpus for row in rows if row.corpus is not None}
     references = {row.reference for row in rows if row.gain}
     title = [f"{first.benchmark}: {first.model}" if several else first.model, first.task, f"{first.shots}-shot"]
     title += ["control"] if first.role == "control" else []
     title += ["published, unpaired"] if first.origin == "published" else []
-    title += [f"{number} questions" for number in counted] if len(counted) == 1 else []
+    title += [counted(number, "question") for number in numbers] if len(numbers) == 1 else []
     title += [f"corpus {name}" for name in corpora if name != first.task] if len(corpora) == 1 else []
     seeds = {row.seeds for row in rows}
     lines = []
     for row in rows:
         texts = {**_texts(row), **({"origin": row.origin} if mixed else {})}
-        if len(counted) > 1:
+        if len(numbers) > 1:
             texts["n"] = DASH if row.n is None else str(row.n)
         if len(corpora) > 1:
             texts["corpus"] = one_line(row.corpus or DASH)
@@ -152,7 +153,7 @@ def _average_block(rows: Sequence[AverageRow], arms: Sequence[ArmRow], several: 
     model = f"{first.benchmark}: {first.model}" if several else first.model
     shots = "all shots" if first.shots is None else f"{first.shots}-shot"
     unpaired = " · published, unpaired" if first.origin == "published" else ""
-    title = f"{model} · average of {len(first.tasks)} task{'s' * (len(first.tasks) != 1)} · {shots}{unpaired}"
+    title = f"{model} · average of {counted(len(first.tasks), 'task')} · {shots}{unpaired}"
     lines = []
     for row in rows:
         average = row.average

@@ -6,6 +6,7 @@ from itertools import groupby
 from kib.leaderboard.render.blocks import Block, Column, Line
 from kib.leaderboard.table_records import Table
 from kib.safe_text import one_line
+from kib.support.phrases import counted
 
 __all__ = ["PAIRWISE_COLUMNS", "pairwise_blocks"]
 
@@ -37,5 +38,5 @@ def pairwise_blocks(table: Table) -> Iterator[Block]:
             )
             for one in comparisons
         ]
-        title = f"pairwise comparisons · {f'{name} · ' if several else ''}{rows} row{'s' * (rows != 1)}, as printed"
+        title = f"pairwise comparisons · {f'{name} · ' if several else ''}{counted(rows, 'row')}, as printed"
         yield Block(one_line(title), tuple(lines))

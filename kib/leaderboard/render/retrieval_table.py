@@ -8,6 +8,7 @@ from kib.leaderboard.render.blocks import Block, Column, Line
 from kib.leaderboard.table_records import ArmRow, RetrievalQuality, Table
 from kib.safe_text import one_line
 from kib.statistics.gains import Accuracy
+from kib.support.phrases import counted
 
 __all__ = ["RETRIEVAL_COLUMNS", "retrieval_blocks", "retrieval_legend"]
 
@@ -64,7 +65,7 @@ def retrieval_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
         some = list(group)
         judged = max(row.retrieval.judged for row in some if row.retrieval)
         name = f"{benchmark}: {model}" if several else model
-        title = f"retrieval · {name} · {task} · {shots}-shot · {judged} questions with a gold passage"
+        title = f"retrieval · {name} · {task} · {shots}-shot · {counted(judged, 'question')} with a gold passage"
         lines = tuple(
             Line(_texts(row, row.retrieval), "ceiling" if row.kind == "ceiling" else "same")
             for row in some

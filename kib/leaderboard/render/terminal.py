@@ -13,6 +13,7 @@ from kib.leaderboard.render.legend import legend, missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
 from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks, retrieval_legend
 from kib.leaderboard.table_records import Table
+from kib.support.phrases import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,7 +145,9 @@ def _above(console: "Console", table: Table) -> None:
         _print_indented(console, headline, "")
     more = len(table.headlines) - MAX_HEADLINES
     if more > 0:
-        _print_indented(console, f"and {more} more headlines; use --format markdown to print all headlines", "")
+        _print_indented(
+            console, f"and {counted(more, 'more headline')}; use --format markdown to print all headlines", ""
+        )
     for remark in table.remarks:
         _print_indented(console, remark, "")
     console.print()

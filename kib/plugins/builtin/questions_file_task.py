@@ -297,7 +297,7 @@ class _Row:
             expected = 'text, a whole number or a list of objects such as {"document": "pump", "start": 0, "end": 9}'
             raise self._wrong("document", f"expected {expected}, got an entry {value!r}")
         entry = _Row(self.where, value)
-        entry._check_fields(GOLD_FIELDS, " of a gold document")  # noqa: SLF001 - an object of the same class
+        entry._check_fields(GOLD_FIELDS, " of a gold document")
         return entry.one_gold()
 
     def one_gold(self) -> Gold:

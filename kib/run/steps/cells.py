@@ -14,6 +14,7 @@ from kib.run.steps.passages import Passages
 from kib.run.token_budget import TokenBudget
 from kib.spec.load import Spec
 from kib.store.result_records import CellResult
+from kib.support.phrases import counted
 
 __all__ = ["PreparedCell", "prepare_cell", "score_questions", "summarise_scores"]
 
@@ -66,7 +67,8 @@ def prepare_cell(
         except PromptTemplateError as error:
             raise SpecError([spec.mistake(str(error), "prompt", "template")]) from error
     if too_long:
-        raise InputError(f"the prompts of {len(too_long)} of {len(questions)} questions are too long; {too_long[0]}")
+        total = counted(len(questions), "question")
+        raise InputError(f"the prompts of {len(too_long)} of {total} are too long; {too_long[0]}")
     requests = [rendered_task.requests(number, prompt.text, chat=chat) for number, prompt in enumerate(prompts)]
     for question, some in zip(questions, requests, strict=True):
         token_budget.check_joins(question.question_id, some)

@@ -123,7 +123,8 @@ def _names(wanted: Mapping[str, Collection[Gold]], passages: Passages) -> dict[s
     if missing:
         known = {document_id(one) for one in passages.ids}
         shown = ", ".join(_missing(name, known) for name in missing[:3])
-        raise InputError(f"{len(missing)} gold documents of the questions are not in the corpus: {shown}")
+        subject = f"{counted(len(missing), 'gold document')} of the questions {'is' if len(missing) == 1 else 'are'}"
+        raise InputError(f"{subject} not in the corpus: {shown}")
     return {name: document for name, document in names.items() if document is not None}
 
 
@@ -147,7 +148,7 @@ def _located(gold: Gold, documents: _Documents) -> Gold | str:
         if gold.end is not None and gold.end > length:
             return (
                 f"the gold range from {gold.start} to {gold.end} extends beyond the end of document "
-                f"{gold.document!r}, which has {length:,} characters"
+                f"{gold.document!r}, which has {counted(length, 'character')}"
             )
         return gold
     text = documents.text(gold.document)

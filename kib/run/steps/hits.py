@@ -29,6 +29,7 @@ from kib.store.paid_answers import plugin_memory
 from kib.store.work import Work, reading_step
 from kib.support.characters import remove_invisible
 from kib.support.disk_errors import naming
+from kib.support.phrases import counted
 
 __all__ = [
     "HitsByQuestion",
@@ -312,7 +313,8 @@ def _check_hits(
     where = f"retrievers.{step.retriever}"
     if len(found) != len(questions):
         raise PluginError(
-            f"{where}: returned {len(found)} lists of hits for {len(questions)} queries; expected one list per query"
+            f"{where}: returned {counted(len(found), 'list')} of hits for "
+            f"{counted(len(questions), 'query', 'queries')}; expected one list per query"
         )
     for question, hits in zip(questions, found, strict=True):
         if fault := _fault(step, hits, passages):
@@ -328,6 +330,6 @@ def _fault(step: HitsStep, hits: Sequence[Hit], passages: Passages) -> str | Non
     if len(set(ids)) < len(ids):
         return "the hits contain the same passage twice"
     if step.index is not None and len(ids) > step.depth:
-        return f"got {len(ids)} hits, but at most {step.depth} were requested"
+        return f"got {counted(len(ids), 'hit')}; expected at most {step.depth}"
     scores = [hit.score for hit in hits if not (isinstance(hit.score, int | float) and isfinite(hit.score))]
     return f"the score {scores[0]!r} of a hit is not a finite number" if scores else None

@@ -46,8 +46,8 @@ def load_rendered_task(name: str, split: Split, own: OwnQuestions | None, contex
     examples = own.splits["examples"] if any(table.shots) else []
     if max(table.shots) > len(examples):
         raise InputError(
-            f"tasks.{name}.shots: {max(table.shots)} few-shot examples were requested, but the task has only "
-            f"{len(examples)}"
+            f"tasks.{name}.shots: expected at most {len(examples)}, the number of few-shot examples of the task, got "
+            f"{max(table.shots)}"
         )
     scoring = table.scoring or DEFAULT_SCORING
     source, questions = _questions_of(own, split, scoring)
@@ -154,4 +154,6 @@ def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:
 def _check_ids(task: str, questions: list[RenderedQuestion]) -> None:
     ids = {question.question_id for question in questions}
     if len(ids) < len(questions):
-        raise InputError(f"tasks.{task}: {len(questions) - len(ids)} question ids appear twice; ids must be unique")
+        count = len(questions) - len(ids)
+        verb = "appears" if count == 1 else "appear"
+        raise InputError(f"tasks.{task}: {counted(count, 'question id')} {verb} twice; ids must be unique")

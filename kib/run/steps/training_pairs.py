@@ -11,6 +11,7 @@ from kib.plan.steps import PairForm
 from kib.records import Text
 from kib.run.context import RunContext
 from kib.run.steps.render_questions import chat_template, load_rendered_task
+from kib.support.phrases import counted
 
 __all__ = ["render_pairs"]
 
@@ -25,7 +26,7 @@ def render_pairs(texts: Sequence[Text], form: PairForm, context: RunContext) -> 
     if not pairs:
         return list(texts), 0
     chat = chat_template(form.chat_of, context) if form.chat_of else None
-    with context.progress.waiting(f"rendering {len(pairs):,} question-answer pairs"):
+    with context.progress.waiting(f"rendering {counted(len(pairs), 'question-answer pair')}"):
         rendered = _as_asked(pairs, form, chat, context)
         others = [pair for pair in pairs if pair not in rendered]
         rendered |= zip(others, pairs_as_own_task(form.task, others, "text", chat), strict=True)
