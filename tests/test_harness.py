@@ -338,6 +338,21 @@ def test_validation_questions_that_are_also_test_questions_are_counted():
     assert made.notes(0) == ["1 of 13 validation questions is also a test question"]
 
 
+@pytest.mark.parametrize(
+    ("copies", "config", "words"),
+    [
+        ([{**ROWS[0], "choices": ["two", "three", "one"], "answer": 2, "question": "Which  is 0?"}], CHOICES, "made-9"),
+        ([{**ROWS[0], "answer": 7}], {**WRITTEN, "doc_to_target": "{{answer}}"}, "made-9"),
+        ([{**ROWS[0], "choices": ["one", "two", "four"]}], CHOICES, ""),
+    ],
+)
+def test_repeated_questions_of_an_lm_eval_task_are_counted(copies, config, words):
+    """A note counts the questions of an lm-eval task that repeat an earlier question with the same options."""
+    made = configured([*ROWS, *copies], limit=5, **config)
+    expected = [f"1 question repeats an earlier question and its options ({words} repeats made-0)"] if words else []
+    assert made.notes(0) == expected
+
+
 def test_the_question_marker_never_appears_in_a_prompt():
     """The marker that locates the question never appears in a prompt."""
     for shots in (0, 2):

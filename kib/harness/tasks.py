@@ -13,7 +13,7 @@ from kib.harness.unsupported_tasks import refuse_unsupported
 from kib.prompts import LETTERS, ask_question
 from kib.records import Question, RenderedQuestion, Request, Split
 from kib.support.phrases import counted
-from kib.support.question_text import comparable, question_key
+from kib.support.question_text import comparable, question_key, repeated_questions
 from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
 if TYPE_CHECKING:
@@ -88,7 +88,12 @@ class RenderedTask:
 
     def notes(self, shots: int) -> list[str]:
         """Return remarks on the questions and their examples; call this method after `ask` with the same `shots`."""
-        return [*self._notes, *([self.task.sampler.note(shots)] if shots else [])]
+        return [*self._notes, *self._repeated(), *([self.task.sampler.note(shots)] if shots else [])]
+
+    def _repeated(self) -> list[str]:
+        """Return a remark on repeated questions; `notes` already contains the remark on the user's own questions."""
+        keys = ((self.question_id(row), self._key(doc)) for row, doc in enumerate(self.docs))
+        return [] if self.questions else repeated_questions(keys)
 
     def _mark(self, doc_to_text: Callable[..., Any]) -> Callable[[Any], str]:
         return lambda doc: MARK + str(doc_to_text(doc, self._unmarked))

@@ -2,12 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from kib.support.characters import lowercase
 from kib.support.quotes import folded
 
-__all__ = ["comparable", "normalised", "question_key", "trimmed"]
+__all__ = ["comparable", "normalised", "question_key", "repeated_questions", "trimmed"]
+
+NAMED = 3
+"""The maximum number of repeated questions that a remark names."""
 
 
 def trimmed(text: str) -> str:
@@ -29,3 +32,18 @@ def normalised(text: str) -> str:
     """Return the words of a text, so that texts with different case, white space and punctuation compare equal."""
     words = re.findall(r"\w+", lowercase(text).casefold())
     return " ".join(words) or text.strip()
+
+
+def repeated_questions(keys: Iterable[tuple[str, Hashable]]) -> list[str]:
+    """Return a remark on the questions of a split that repeat an earlier question, because each of them counts twice.
+
+    `keys` contains the id and the key of each question; the list is empty if all keys differ.
+    """
+    first: dict[Hashable, str] = {}
+    pairs = [(first.setdefault(key, name), name) for name, key in keys]
+    repeated = [f"{own} repeats {other}" for other, own in pairs if other != own]
+    if not repeated:
+        return []
+    noun = "question repeats" if len(repeated) == 1 else "questions repeat"
+    more = ", …" if repeated[NAMED:] else ""
+    return [f"{len(repeated):,} {noun} an earlier question and its options ({', '.join(repeated[:NAMED])}{more})"]

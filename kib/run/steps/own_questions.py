@@ -11,7 +11,7 @@ from kib.records import Question
 from kib.run.plugin_calls import call_plugin, check_list, iterate_plugin
 from kib.run.visible_text import visible_questions
 from kib.support.phrases import counted
-from kib.support.question_text import comparable, question_key
+from kib.support.question_text import comparable, question_key, repeated_questions
 
 __all__ = ["OwnQuestions", "read_own_questions", "read_remarks", "read_split"]
 
@@ -19,9 +19,6 @@ SPLITS = ("test", "reworded", "validation", "examples")
 
 LISTED = 20
 """The maximum number of questions that an error lists."""
-
-NAMED = 3
-"""The maximum number of repeated questions that a remark names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +84,7 @@ def _refuse_shared_questions(task: str, splits: Mapping[str, Sequence[Question]]
 
 
 def _repeated(questions: Sequence[Question]) -> list[str]:
-    """Return a remark on the questions of a split that equal an earlier question, because each of them counts twice."""
-    first: dict[object, str] = {}
-    pairs = [(first.setdefault(question_key(one.text, one.options), one.id), one.id) for one in questions]
-    repeated = [f"{own} repeats {other}" for other, own in pairs if other != own]
-    if not repeated:
-        return []
-    noun = "question repeats" if len(repeated) == 1 else "questions repeat"
-    more = ", …" if repeated[NAMED:] else ""
-    return [f"{len(repeated):,} {noun} an earlier question and its options ({', '.join(repeated[:NAMED])}{more})"]
+    return repeated_questions((one.id, question_key(one.text, one.options)) for one in questions)
 
 
 def _refuse_changed_rewordings(task: str, tested: Sequence[Question], reworded: Sequence[Question]) -> list[str]:
