@@ -16,7 +16,7 @@ from kib_openai.options import WriterOptions
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Endpoint", "RejectedRequestError", "api_key"]
+__all__ = ["RESUME", "Endpoint", "RejectedRequestError", "RequestFailedError", "UnansweredRequestError", "api_key"]
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """The first and the longest wait before a retry, in seconds; the wait doubles with each retry."""
@@ -33,9 +33,20 @@ UNFIT_STATUSES = frozenset({400, 413, 422})
 SHOWN_CHARACTERS = 300
 """The number of characters of a server's message that an error message quotes."""
 
+RESUME = "all answers received so far are stored; run the same command again to resume"
+"""The advice in the error message for a server that does not answer."""
 
-class RejectedRequestError(InputError):
-    """The server rejected one request; if the server accepted other requests, the reason may be the passage."""
+
+class RequestFailedError(InputError):
+    """One request failed for a reason that may concern only its passage."""
+
+
+class RejectedRequestError(RequestFailedError):
+    """The server rejected one request."""
+
+
+class UnansweredRequestError(RequestFailedError):
+    """The server accepted the connection for one request, but every attempt ended without an answer."""
 
 
 class Endpoint:
@@ -65,12 +76,13 @@ class Endpoint:
     def send(self, body: Mapping[str, Any]) -> Completion:
         """Send a request and return the completion.
 
-        Raise InputError immediately if retrying cannot help, otherwise after the last retry.
+        Raise InputError immediately if retrying cannot help. After the last retry, raise UnansweredRequestError, or
+        InputError if the server cannot be reached or limits the rate of requests (429).
         """
         import httpx2
 
         for retry in range(self.options.retries + 1):
-            requested_wait = None
+            requested_wait, unavailable = None, False
             try:
                 response = self._client.post(body)
             except httpx2.InvalidURL as error:
@@ -79,6 +91,7 @@ class Endpoint:
                 reason = f"the server sent no answer within {self.options.timeout:g} seconds (`timeout`)"
             except httpx2.TransportError as error:
                 reason = f"the connection failed ({type(error).__name__})"
+                unavailable = not isinstance(error, httpx2.ReadError | httpx2.WriteError | httpx2.RemoteProtocolError)
             except httpx2.HTTPError as error:
                 reason = f"the response cannot be read ({type(error).__name__})"
             else:
@@ -87,12 +100,13 @@ class Endpoint:
                     return completion
                 reason = self._retryable_failure(response)
                 requested_wait = asked_wait(response.headers.get("retry-after", ""))
+                unavailable = response.status_code == 429
             if retry == self.options.retries or not self._wait(retry, requested_wait):
                 break
         tries = f" after {retry + 1} attempts" if retry else ""
-        raise InputError(
-            f"{self.url}: {reason}{tries}; all answers received so far are stored; run the same command again to resume"
-        )
+        if unavailable:
+            raise InputError(f"{self.url}: {reason}{tries}; {RESUME}")
+        raise UnansweredRequestError(f"{self.url}: {reason}{tries}")
 
     def _wait(self, retry: int, requested: float | None) -> bool:
         """Wait before the next attempt, as long as the server requests; return False if no attempt should follow."""

@@ -12,7 +12,7 @@ from kib.commands.questions import normalised
 from kib.identity import digest
 from kib.records import Passage
 from kib_openai.completion import Completion
-from kib_openai.endpoint import RejectedRequestError
+from kib_openai.endpoint import RequestFailedError
 from kib_openai.options import WriterOptions
 from kib_openai.parsing import (
     InvalidAnswerError,
@@ -130,13 +130,13 @@ def _request(
 ) -> Job[Parsed]:
     """Return the first valid answer in parsed form.
 
-    Raise AttemptsExhaustedError if all answers are invalid, and FailedPassageError if the server rejects the request.
+    Raise AttemptsExhaustedError if all answers are invalid, and FailedPassageError if the request fails.
     """
     reason = shown = ""
     for attempt in range(options.attempts):
         try:
             completion = yield ChatRequest(message, seed, attempt, step)
-        except RejectedRequestError as error:
+        except RequestFailedError as error:
             raise FailedPassageError(f"passage {passage.id}: {error}") from error
         try:
             return parse(completion)

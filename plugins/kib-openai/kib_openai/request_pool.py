@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from kib.errors import InputError
 from kib_openai.completion import Completion, stored_completion
-from kib_openai.endpoint import Endpoint, RejectedRequestError
+from kib_openai.endpoint import RESUME, Endpoint, RejectedRequestError, RequestFailedError, UnansweredRequestError
 from kib_openai.passage_jobs import AttemptsExhaustedError, ChatRequest, FailedPassageError, Job
 
 __all__ = ["RequestPool"]
@@ -27,6 +27,9 @@ Result = TypeVar("Result")
 
 MAX_UNREAD = 256
 """The maximum number of finished jobs whose results wait until an earlier job finishes."""
+
+MAX_UNANSWERED = 3
+"""The number of different requests in a row without an answer after which kib considers the server to be down."""
 
 INTERRUPTED_WAIT = 5.0
 """The maximum time to wait for the answers in flight after an interruption, in seconds."""
@@ -37,11 +40,12 @@ CANCELLED_WAIT = 1.0
 
 @dataclass(slots=True)
 class _WaitingJob(Generic[Result]):
-    """A job that is waiting for the answer to a request."""
+    """A job that is waiting for the answer to a request; `responses` counts all responses before the request."""
 
     number: int
     job: Job[Result]
     request: ChatRequest
+    responses: int
 
 
 class RequestPool(Generic[Result]):
@@ -54,6 +58,8 @@ class RequestPool(Generic[Result]):
         self.tokens_spent = self._stored_tokens() if self._has_budget() else 0
         self.failed_jobs = 0
         self.accepted_requests = 0
+        self.responses = 0
+        self.unanswered: set[ChatRequest] = set()
         self.all_started = False
         self.last_wait: float | None = INTERRUPTED_WAIT
         self.finished: dict[int, list[Result]] = {}
@@ -64,7 +70,8 @@ class RequestPool(Generic[Result]):
     def run(self, jobs: Iterable[Job[Result]]) -> Generator[Result, None, None]:
         """Yield the jobs' results in job order; a failed job yields no result.
 
-        Raise InputError if the server rejects a request, the token budget is exhausted, or too many jobs fail. Before
+        Raise InputError if the server rejects the first request or is down, the token budget is exhausted, or too many
+        jobs fail. Before
         the InputError is raised, the answers to all requests in flight are awaited and stored. After Ctrl-C, SIGTERM or
         any other error, and if the caller stops early, the answers are awaited for at most INTERRUPTED_WAIT seconds; a
         second Ctrl-C ends this wait. If Ctrl-C arrives while the caller processes a result, this generator is only
@@ -107,11 +114,11 @@ class RequestPool(Generic[Result]):
         self,
         number: int,
         job: Job[Result],
-        outcome: Completion | RejectedRequestError | None = None,
+        outcome: Completion | RequestFailedError | None = None,
     ) -> None:
         """Run a job until a request has no stored answer, and send that request."""
         try:
-            if isinstance(outcome, RejectedRequestError):
+            if isinstance(outcome, RequestFailedError):
                 request = job.throw(outcome)
             else:
                 request = next(job) if outcome is None else job.send(outcome)
@@ -123,16 +130,14 @@ class RequestPool(Generic[Result]):
         except FailedPassageError as error:
             self._count_failure(number, error)
         else:
-            self._send(_WaitingJob(number, job, request))
+            self._send(_WaitingJob(number, job, request, self.responses))
 
     def _count_failure(self, number: int, error: FailedPassageError) -> None:
         self.failed_jobs += 1
         self.finished[number] = []
         if self.failed_jobs > self.options.may_miss:
-            invalid = isinstance(error, AttemptsExhaustedError)
-            again = "raise `attempts` to send the request again, or " if invalid else ""
             raise InputError(
-                f"{self.endpoint.without_key(str(error))}; all answers are stored; {again}raise `may_miss` "
+                f"{self.endpoint.without_key(str(error))}; all answers are stored; {_remedy(error)}raise `may_miss` "
                 f"(currently {self.options.may_miss}) to let more passages remain without text"
             )
 
@@ -166,7 +171,7 @@ class RequestPool(Generic[Result]):
         """Wait for answers, store all answers received so far, then resume the waiting jobs."""
         self.arrivals.get()
         for key, outcome in self._stored_outcomes().items():
-            usable = self._usable(outcome)
+            usable = self._usable(self.in_flight[key][0], outcome)
             jobs = self.in_flight.pop(key)
             del self.outcomes[key]
             for waiting in jobs:
@@ -180,8 +185,15 @@ class RequestPool(Generic[Result]):
                 self._store(key, outcome)
         return outcomes
 
-    def _usable(self, outcome: Completion | BaseException) -> Completion | RejectedRequestError:
-        """Return the answer to a request, or its rejection by a server that accepted other requests."""
+    def _usable(
+        self, waiting: _WaitingJob[Result], outcome: Completion | BaseException
+    ) -> Completion | RequestFailedError:
+        """Return the answer to a request, or its failure if the server accepted or answers other requests."""
+        if isinstance(outcome, UnansweredRequestError):
+            self._check_server(waiting, outcome)
+            return outcome
+        self.responses += 1
+        self.unanswered.clear()
         if isinstance(outcome, RejectedRequestError) and self.accepted_requests:
             return outcome
         if isinstance(outcome, BaseException):
@@ -192,6 +204,17 @@ class RequestPool(Generic[Result]):
                 "remove `token_budget`"
             )
         return outcome
+
+    def _check_server(self, waiting: _WaitingJob[Result], error: UnansweredRequestError) -> None:
+        """Raise InputError if the last MAX_UNANSWERED requests are unanswered and the server answers no other request.
+
+        Requests that fail while the server answers other requests are not counted, even if they fail together.
+        """
+        if self.responses > waiting.responses:
+            self.unanswered.clear()
+        self.unanswered.add(waiting.request)
+        if len(self.unanswered) == MAX_UNANSWERED:
+            raise InputError(f"{error}; the server left {MAX_UNANSWERED} requests in a row unanswered; {RESUME}")
 
     def _store(self, key: str, completion: Completion) -> None:
         self.paid_answers[key] = completion.to_json()
@@ -216,3 +239,10 @@ class RequestPool(Generic[Result]):
         with suppress(Empty):
             while not self.in_flight.keys() <= self.outcomes.keys():
                 self.arrivals.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+
+
+def _remedy(error: FailedPassageError) -> str:
+    """Return the advice that may help to obtain a valid answer, followed by " or ", or "" if there is none."""
+    if isinstance(error, AttemptsExhaustedError):
+        return "raise `attempts` to send the request again, or "
+    return "run the same command again to resume, or " if isinstance(error.__cause__, UnansweredRequestError) else ""

@@ -105,6 +105,7 @@ class Server(ThreadingHTTPServer):
         self.write, self.usage = valid_answer, {"prompt_tokens": 100, "completion_tokens": 50}
         self.lock, self.active, self.most_active = threading.Lock(), 0, 0
         self.hold = lambda message: None
+        self.crashes_on = lambda message: False
 
     @property
     def url(self):
@@ -133,8 +134,11 @@ class Handler(BaseHTTPRequestHandler):
             server.headers.append(dict(self.headers))
             server.active += 1
             server.most_active = max(server.active, server.most_active)
+        message = body["messages"][0]["content"]
         try:
-            self.answer(server, body, fault)
+            server.hold(message)
+            crash = (500, {}, '{"error": {"message": "grammar parse failed"}}')
+            self.answer(server, body, crash if server.crashes_on(message) else fault)
         finally:
             with server.lock:
                 server.active -= 1
@@ -160,7 +164,6 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if callable(fault):
             fault()
-        server.hold(body["messages"][0]["content"])
         text = fault if isinstance(fault, str) else json.dumps(server.write(body))
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return self.send(200, {}, json.dumps({"choices": [choice], "usage": server.usage}))

@@ -122,6 +122,21 @@ def test_some_passages_without_questions(kib, server):
     assert len(server.bodies) == 2 * 5 + 1
 
 
+def test_a_passage_that_the_server_never_answers(kib, server):
+    """If the server fails at every request about one passage, the questions about all other passages are saved."""
+    change_spec(("base_url", "retries = 1\nbase_url"))
+    server.crashes_on = lambda message: "Pump 1" in message
+    run = kib(*WRITE_QUESTIONS)
+    assert run.exit_code == 3
+    assert "questions.jsonl: 8 questions" in run.output
+    failed = "chat/completions: the server returned status 500: grammar parse failed after 2 attempts\n"
+    assert run.stderr.endswith(failed)
+    assert "no questions were written for 1 of 5 passages" in run.stderr
+    server.crashes_on = lambda message: False
+    assert kib(*WRITE_QUESTIONS, "--force").exit_code == 0
+    assert len(server.bodies) == 2 * 4 + 2 + 2
+
+
 def test_allowed_passages_without_questions(kib, server):
     """Passages that may remain without questions are counted, but do not make the command fail."""
     change_spec(("base_url", "concurrency = 1\nattempts = 1\nmay_miss = 1\nbase_url"))

@@ -220,7 +220,7 @@ def test_not_a_chat_completion(writer, server, passages, write, body, message):
     paid_answers = {}
     with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:
         write(writer(attempts=1, retries=2), passages(1), paid_answers=paid_answers)
-    assert "after 3 attempts; all answers received so far are stored" in str(error.value)
+    assert "after 3 attempts; all answers are stored; run the same command again" in str(error.value)
     assert not paid_answers
     server.faults = [(200, {}, body)] * 2
     assert len(write(writer(attempts=1, retries=2), passages(1), paid_answers=paid_answers)) == 1

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 
@@ -313,3 +314,54 @@ def test_a_request_that_a_server_rejects(writer, server, passages, write, status
     server.faults = [None, (status, {}, "{}")]
     with pytest.raises(InputError, match=r"passage d1#0: .* all answers are stored; raise `may_miss`"):
         write(writer(concurrency=1), passages(3))
+
+
+@pytest.mark.parametrize("fault", [500, 503, 504, "cut", (200, {}, "<html>")])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_request_that_a_server_never_answers(writer, server, passages, write, fault, before):
+    """If a server answers all requests except one, kib skips and names the passage of this request."""
+    server.faults = [*[None] * before, fault, fault]
+    options = {"concurrency": 1, "retries": 1}
+    results = list(writer(**options).questions(passages(3), 1, 0, {}))
+    assert [result.passage for result in results] == ["d0#0", "d1#0", "d2#0"]
+    (skipped,) = [result for result in results if isinstance(result, SkippedPassage)]
+    assert skipped.passage == f"d{before}#0"
+    assert skipped.reason.startswith(f"passage d{before}#0: {server.url}/chat/completions: the ")
+    assert skipped.reason.endswith(" after 2 attempts")
+    server.faults = [fault, fault]
+    with pytest.raises(
+        InputError, match=r"passage d0#0: .*; run the same command again to resume, or raise `may_miss`"
+    ):
+        write(writer(**options), passages(3))
+
+
+def test_a_server_that_is_down(writer, server, passages, write):
+    """If three requests in a row are unanswered, the run ends, and a later run sends only the missing requests."""
+    server.faults = [None, *[500] * 6]
+    paid_answers = {}
+    reason = "status 500: status 500 after 2 attempts; the server left 3 requests in a row unanswered; all answers "
+    with pytest.raises(InputError, match=reason):
+        list(writer(concurrency=1, retries=1).questions(passages(9), 1, 0, paid_answers))
+    assert len(paid_answers) == 1
+    assert len(list(writer().questions(passages(9), 1, 0, paid_answers))) == len(paid_answers) == 9
+    assert len(server.bodies) == 1 + 6 + 8
+
+
+def test_passages_that_fail_while_a_server_answers(writer, server, passages, write):
+    """Any number of passages may fail together if the server answers other requests at the same time."""
+    gate, failing = threading.Event(), ("Pump 0", "Pump 1", "Pump 2")
+    server.crashes_on = lambda message: any(name in message for name in failing)
+    server.hold = lambda message: gate.set() if "Pump 5" in message else server.crashes_on(message) and gate.wait(60)
+    results = list(writer(concurrency=4, retries=0).questions(passages(7), 1, 0, {}))
+    skipped = [result.passage for result in results if isinstance(result, SkippedPassage)]
+    assert skipped == ["d0#0", "d1#0", "d2#0"]
+    assert len(results) == 7
+
+
+@pytest.mark.parametrize("fault", [429, None])
+def test_a_server_that_cannot_answer_any_request(writer, server, passages, fault):
+    """A server that refuses connections or limits the rate of requests ends the run without skipping a passage."""
+    server.faults = [None, *[fault] * 2]
+    url = {} if fault else {"base_url": "http://127.0.0.1:1/v1"}
+    with pytest.raises(InputError, match=r"chat/completions: the .* after 2 attempts; all answers received so far"):
+        list(writer(concurrency=1, retries=1, may_miss=9, **url).questions(passages(9), 1, 0, {}))
