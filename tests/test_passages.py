@@ -32,6 +32,10 @@ WORDS = st.lists(
             "🚧",
             "\n\n# Pump\n\n",
             "Valves",
+            "1.",
+            "\n2.",
+            "IV.",
+            "\n    -",
         ]
     )
 )
@@ -223,6 +227,63 @@ The oil is changed weekly. Ask the porter.
 def test_a_heading_is_joined_with_the_text_below(chunk, expected):
     """No passage consists of headings: headings are joined with the text below, or else with the text above."""
     assert [passage.text for passage in cut(MANUAL, chunk, tokens_of_words)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("1. Open it.\n2. Wait.\n3. Close it.", "en", ["1. Open it.", "2. Wait.", "3. Close it."]),
+        ("3.1. Scope. It is wide. IV. Next.", "en", ["3.1. Scope.", "It is wide.", "IV. Next."]),
+        ("A. Press it. (ii) Hold it. b. Leave.", "en", ["A. Press it.", "(ii) Hold it.", "b. Leave."]),
+        ("3.\n\nOpen it.\n\n•\n\nClose it.", "en", ["3.\n\nOpen it.", "•\n\nClose it."]),
+        (
+            "Step 1. Open it. § 5. It rains. Section IV. End.",
+            "en",
+            ["Step 1. Open it.", "§ 5. It rains.", "Section IV. End."],
+        ),
+        ("1. Deckel öffnen. 2. Kurz warten. 3. Ende.", "de", ["1. Deckel öffnen.", "2. Kurz warten.", "3. Ende."]),
+        ("Es folgt aus Art. 3. Danach kam er.", "de", ["Es folgt aus Art. 3.", "Danach kam er."]),
+        ("It was in 1990. He left. The end. 5.", "en", ["It was in 1990.", "He left.", "The end. 5."]),
+    ],
+)
+def test_a_number_is_joined_with_the_text_that_follows(text, language, expected):
+    """The number of a list item or section belongs to the sentence that follows, or else to the sentence before."""
+    chunk = Chunk(sentences=1, language=language)
+    assert [passage.text for passage in cut(text, chunk)] == expected
+
+
+def test_a_chunk_of_tokens_does_not_end_with_a_number():
+    """The number of a list item moves to the next chunk if the chunk does not become too long."""
+    text = "1. Open the small valve. 2. Wait until it rains. 3. Close."
+    assert [passage.text for passage in cut(text, Chunk(tokens=6), tokens_of_words)] == [
+        "1. Open the small valve.",
+        "2. Wait until it rains.",
+        "3. Close.",
+    ]
+
+
+CODE = "Example.\n\n    def f():\n        return 1\n\n\tIt rains.\n Then it ends."
+
+
+@pytest.mark.parametrize(
+    ("chunk", "expected"),
+    [
+        (Chunk(sentences=1), ["Example.", "    def f():\n        return 1", "\tIt rains.", "Then it ends."]),
+        (
+            Chunk(sentences=2, overlap=1),
+            [
+                "Example.\n\n    def f():\n        return 1",
+                "    def f():\n        return 1\n\n\tIt rains.",
+                "\tIt rains.\n Then it ends.",
+            ],
+        ),
+        (Chunk(tokens=4), ["Example.", "    def f():\n        return 1", "\tIt rains.", "Then it ends."]),
+    ],
+)
+def test_a_passage_keeps_its_indentation(chunk, expected):
+    """A passage that starts with the first word of an indented line starts with the indentation."""
+    assert [passage.text for passage in cut(CODE, chunk, tokens_of_words)] == expected
+    assert [passage.text for passage in cut("\n" + CODE[10:], None)] == [CODE[10:]]
 
 
 def test_a_heading_above_a_full_passage_is_joined_with_a_part():

@@ -39,7 +39,7 @@ __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_p
 REVISION = 1
 """Increase this number when kib produces different prompts, passages or scores from the same spec."""
 
-PASSAGES_REVISION = 2
+PASSAGES_REVISION = 3
 """Increase this number when kib splits the same documents into different passages."""
 
 INVISIBLE_REVISION = 2

@@ -1,11 +1,13 @@
 """Splits documents into passages by tokens of a model's tokenizer or by sentences, or keeps documents whole."""
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kib.errors import InputError
 from kib.records import Document, Passage
 from kib.run.headings import Headings
+from kib.run.list_numbers import is_number, number_at_end
 from kib.spec.load import Chunk
 
 __all__ = ["chunker", "split_documents"]
@@ -23,6 +25,8 @@ BOUNDARY = re.compile("[.!?。！？\n]")
 
 LONGEST_SENTENCE = 600
 """The largest number of characters that count as one sentence; a code block or a table has no sentence ends."""
+
+INDENTATION = re.compile(r"[ \t]{2,}|\t")
 
 MOST_HEADINGS = 6
 """The largest number of headings joined with the text below them; a longer series is a list or an outline."""
@@ -67,12 +71,13 @@ def _check_boundaries(document: Document) -> None:
 
 
 def chunker(chunk: Chunk | None, tokens: Callable[[str], list[int]] | None) -> Callable[[str], Iterable[Range]]:
-    """Return a function that maps a text to the character ranges of its chunks, without white space at their ends.
+    """Return a function that maps a text to the character ranges of its chunks, without blank lines at their ends.
 
-    A chunk that would consist of headings is joined with the text below the headings, unless no text follows.
+    A chunk that would consist of headings, or of the number of a list item, is joined with the text that follows,
+    unless no text follows. A chunk that starts at the beginning of a line keeps the indentation of this line.
     """
     if chunk is None:
-        return lambda text: [_trimmed(text, 0, len(text))]
+        return lambda text: [_indented(text, *_trimmed(text, 0, len(text)))]
     if chunk.sentences is not None:
         return _by_sentences(chunk.sentences, chunk.overlap, chunk.language)
     if chunk.tokens is None or tokens is None:
@@ -108,18 +113,21 @@ class _TokenChunker:
 
     def ranges(self, text: str) -> list[Range]:
         """Return the character ranges of a text's chunks."""
+        return list(self._with_indentation(text, self._joined(text)))
+
+    def _joined(self, text: str) -> list[Range]:
         headings, joined = Headings(text), list[Range]()
         heading: Range | None = None  # a chunk that consists of headings, and waits for the text below
-        for chunk in self._whole(text):
+        for chunk in self._with_numbers(text, self._whole(text)):
             while joined and joined[-1][0] >= chunk[0]:  # a rest below a heading that this overlapping chunk contains
                 joined.pop()
             if heading is not None:
-                found = None if headings.fill(*chunk) else self._below(text, heading, chunk)
+                found = None if _waits(text, headings, *chunk) else self._below(text, heading, chunk)
                 joined += found or [heading]
                 heading = None
                 if found:
                     continue
-            if headings.fill(*chunk) and 4 * self.count(text[slice(*chunk)]) <= 3 * self.size:
+            if _waits(text, headings, *chunk) and 4 * self.count(text[slice(*chunk)]) <= 3 * self.size:
                 heading = chunk
             else:
                 joined.append(chunk)
@@ -128,6 +136,34 @@ class _TokenChunker:
         elif heading is not None:
             joined.append(heading)
         return joined
+
+    def _with_numbers(self, text: str, chunks: Iterable[Range]) -> list[Range]:
+        """Return the chunks; the number of a list item at the end of a chunk belongs to the next chunk.
+
+        With an overlap, the next chunk usually repeats the number anyway.
+        """
+        if self.overlap:
+            return list(chunks)
+        moved: list[Range] = []
+        waiting = deque(chunks)
+        while waiting:
+            start, end = waiting.popleft()
+            at = number_at_end(text, *moved[-1]) if moved else None
+            if at is None:
+                moved.append((start, end))
+            else:
+                moved[-1] = _trimmed(text, moved[-1][0], at)
+                waiting.extendleft(reversed([(at + low, at + high) for low, high in self._whole(text[at:end])]))
+        return moved
+
+    def _with_indentation(self, text: str, chunks: Iterable[Range]) -> Iterator[Range]:
+        """Yield the chunks with the indentation of their first lines, unless a chunk would exceed the size."""
+        before = 0
+        for start, end in chunks:
+            indented = _indented(text, start, end)
+            fits = before <= indented[0] and self.count(text[slice(*indented)]) <= self.size
+            yield indented if fits else (start, end)
+            before = end
 
     def _below(self, text: str, heading: Range, chunk: Range) -> list[Range] | None:
         """Return the chunks of a heading together with the chunk below it; None if the heading leaves no space.
@@ -155,11 +191,12 @@ def _by_sentences(size: int, overlap: int, language: str) -> Callable[[str], Ite
 
     def ranges(text: str) -> Iterator[Range]:
         found = [(b["start_index"], b["end_index"]) for b in sentencex.get_sentence_boundaries(language, text)]
-        parts = [part for start, end in found if text[start:end].strip() for part in _parts(text, start, end)]
-        bounds = _with_headings(parts, Headings(text))
+        found = [_trimmed(text, start, end) for start, end in found if text[start:end].strip()]
+        parts = [part for start, end in _before_numbers(text, found) for part in _parts(text, start, end)]
+        bounds = _with_headings(text, parts)
         for first in range(0, max(1, len(bounds) - overlap), size - overlap):
             window = bounds[first : first + size]
-            yield _trimmed(text, window[0][0], window[-1][1])
+            yield _indented(text, *_trimmed(text, window[0][0], window[-1][1]))
 
     return ranges
 
@@ -169,7 +206,6 @@ def _parts(text: str, start: int, end: int) -> Iterator[Range]:
 
     A longer sentence is split at line breaks if possible, else between words, else anywhere.
     """
-    start, end = _trimmed(text, start, end)
     while end - start > LONGEST_SENTENCE:
         part = text[start : start + LONGEST_SENTENCE + 1]
         space = max((at for at, sign in enumerate(part) if sign.isspace()), default=0)
@@ -181,12 +217,28 @@ def _parts(text: str, start: int, end: int) -> Iterator[Range]:
     yield start, end
 
 
-def _with_headings(sentences: Sequence[Range], headings: Headings) -> list[Range]:
-    """Return the sentences, with headings joined with the sentence below, or else with the sentence above."""
-    joined: list[Range] = []
+def _before_numbers(text: str, sentences: Iterable[Range]) -> list[Range]:
+    """Return the sentences; the number of a list item at the end of a sentence belongs to the next sentence."""
+    moved: list[Range] = []
+    for start, end in sentences:
+        at = number_at_end(text, *moved[-1]) if moved else None
+        if at is not None:
+            moved[-1] = _trimmed(text, moved[-1][0], at)
+        moved.append((start if at is None else at, end))
+    return moved
+
+
+def _waits(text: str, headings: Headings, start: int, end: int) -> bool:
+    """Return whether a range consists of headings or of the number of a list item, which belong to what follows."""
+    return headings.fill(start, end) or is_number(text[start:end])
+
+
+def _with_headings(text: str, sentences: Sequence[Range]) -> list[Range]:
+    """Return the sentences, with headings and numbers joined with the sentence below, or else with the one above."""
+    headings, joined = Headings(text), list[Range]()
     waiting: list[Range] = []
     for start, end in sentences:
-        if headings.fill(start, end):
+        if _waits(text, headings, start, end):
             waiting.append((start, end))
             continue
         own = waiting[-MOST_HEADINGS:]
@@ -195,6 +247,15 @@ def _with_headings(sentences: Sequence[Range], headings: Headings) -> list[Range
     if joined and 0 < len(waiting) <= MOST_HEADINGS:
         return [*joined[:-1], (joined[-1][0], waiting[-1][1])]
     return joined + waiting
+
+
+def _indented(text: str, start: int, end: int) -> Range:
+    """Return a range together with the indentation of its first line if the range starts with the line's first word.
+
+    A single space is not an indentation.
+    """
+    line = text.rfind("\n", 0, start) + 1
+    return (line, end) if INDENTATION.fullmatch(text, line, start) else (start, end)
 
 
 def _trimmed(text: str, start: int, end: int) -> Range:
