@@ -31,7 +31,10 @@ SECONDS = 5.0
 """The interval between two plain lines about the same step while the step advances."""
 
 SILENCE = 10.0
-"""The longest time without any plain line while a step is open, even if the step does not advance."""
+"""The interval between two plain lines about an open step that does not advance.
+
+The interval is one minute if the elapsed time is shown in minutes, because equal lines are not repeated.
+"""
 
 INTERVAL = 1.0
 """The interval, in seconds, at which a thread looks for such a silence."""
@@ -177,11 +180,12 @@ class LineProgress:
         self._lock = RLock()
         self._steps: list[StepProgress] = []
         self._last_line = clock()
+        self._last_text = ""
 
     def say(self, text: str) -> None:
         """Print one line, or nothing if the stream has failed, as in `kib run 2>&1 | head`."""
         with self._lock:
-            self._last_line = self.clock()
+            self._last_line, self._last_text = self.clock(), text
             if self._lost:
                 return
             try:
@@ -215,10 +219,12 @@ class LineProgress:
             yield
 
     def report_silence(self) -> None:
-        """Print a line about the innermost open step if no line has been printed for `SILENCE` seconds."""
+        """Print a new line about the innermost open step if no line has been printed for `SILENCE` seconds."""
         with self._lock:
             if self._steps and self.clock() - self._last_line >= SILENCE:
-                self.say(self._steps[-1].line(elapsed=True))
+                line = self._steps[-1].line(elapsed=True)
+                if line != self._last_text:
+                    self.say(line)
 
     @contextmanager
     def _open(self, step: StepProgress) -> Iterator[None]:

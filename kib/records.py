@@ -8,6 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 __all__ = [
+    "UNKNOWN_DEVICE",
     "Answer",
     "Cell",
     "Document",
@@ -312,12 +313,21 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
     relevant: int | None = None  # number of gold passages in the corpus; None: no gold, or no retrieval
 
 
+UNKNOWN_DEVICE = "unknown"
+"""The device of a model that does not name its device, for example because the model is on a server."""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The device and the package versions used for an answer; only rows with equal environments are ranked together."""
 
     device: str
     packages: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def device_in_words(self) -> str:
+        """The device, or words for a device that kib does not know."""
+        return "an unknown device, such as a server" if self.device == UNKNOWN_DEVICE else self.device
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,19 @@ def test_a_silent_step_reports_the_elapsed_time():
     ]
 
 
+def test_a_long_wait_reports_each_elapsed_minute_once():
+    """If the elapsed time is shown in minutes, a line is printed once per minute, and no line is repeated."""
+
+    def work(progress, clock):
+        with progress.waiting("loading"):
+            for _ in range(209):
+                clock.now += 1
+                progress.report_silence()
+
+    seconds = [f"loading: {seconds} s so far" for seconds in range(10, 90, 10)]
+    assert lines(work) == [*seconds, "loading: 2 min so far", "loading: 3 min so far"]
+
+
 def test_a_slow_batch_reports_its_count_and_the_time_to_go():
     """The line about a step that does not advance contains the count, the elapsed time and the time to go."""
 

@@ -1,6 +1,7 @@
 """lm-eval's backends with a server: the server's capabilities, batches, chats and errors, with a local HTTP server."""
 
 import gc
+import gzip
 import json
 import math
 import re
@@ -40,7 +41,10 @@ def prompt_log_probabilities(body):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Records every request, and sends the result of `reply`: a status with a text, or a JSON value with status 200."""
+    """Records every request, and sends the result of `reply`: a status with a text, or a JSON value with status 200.
+
+    The text is sent in pieces of `piece` bytes, with a wait of `wait` seconds after each piece.
+    """
 
     def log_message(self, *arguments):
         """Suppress the log output."""
@@ -50,12 +54,16 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
         reply = self.server.reply(body)
-        status, text = reply if isinstance(reply, tuple) else (200, json.dumps(reply))
+        status, text, *headers = reply if isinstance(reply, tuple) else (200, json.dumps(reply))
+        data = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+        usual = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        for name, value in usual.items() if not headers else (usual | headers[0]).items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+        for start in range(0, len(data), self.server.piece):
+            self.wfile.write(data[start : start + self.server.piece])
+            self.server.ended.wait(self.server.wait)
 
 
 @pytest.fixture
@@ -64,10 +72,12 @@ def server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.bodies, running.reply = [], completion
+        running.piece, running.wait, running.ended = 10**6, 0, threading.Event()
         running.url = f"http://127.0.0.1:{running.server_address[1]}"
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield running
+        running.ended.set()
         running.shutdown()
         thread.join()
 
@@ -158,6 +168,33 @@ def test_a_server_that_is_down(concurrent, caplog):
     assert re.fullmatch(rf"{url}: the connection failed \(\w+\)", made.probe(["generate_until"])["generate_until"])
     gc.collect()  # asyncio logs the errors of unfinished requests when their tasks are deleted
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("wait", [0.02, 60])
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_an_answer_that_is_not_complete_in_time(server, concurrent, wait):
+    """The argument `timeout` limits the time until an answer is complete, even if bytes arrive all the time."""
+    server.piece, server.wait = 1, wait
+    made = model(server, num_concurrent=concurrent).load()
+    made.timeout = 0.2
+    with pytest.raises(
+        StepError, match=r"the server did not finish its answer within 0.2 seconds \(argument `timeout`\)"
+    ):
+        answer(made, generate("a"))
+
+
+def test_a_compressed_answer(server):
+    """A compressed answer is decompressed."""
+    packed = gzip.compress(json.dumps(completion({"prompt": "a b"})).encode())
+    server.reply = lambda _: (200, packed, {"Content-Encoding": "gzip"})
+    assert answer(model(server).load(), generate("a")) == ["b"]
+
+
+def test_an_answer_that_ends_early(server):
+    """If the server closes the connection before its answer is complete, the error says that the connection failed."""
+    server.reply = lambda _: (200, json.dumps(completion({"prompt": "a b"})).encode(), {"Content-Length": "9999"})
+    with pytest.raises(StepError, match=r"the connection failed \(ConnectionError\); all complete batches are stored"):
+        answer(model(server).load(), generate("a"))
 
 
 def test_log_probabilities_without_a_tokenizer(server):

@@ -203,7 +203,7 @@ def test_a_cell_lists_its_questions(done):
     text = shown(done, RAG)
     result = done.results.cell(done.cells()[RAG])
     assert f"{result.correct} of 18 right (acc)" in text
-    assert "computed on unknown with kib-toys 1.0, lm-eval 0.4.13" in text
+    assert "computed on an unknown device, such as a server, with kib-toys 1.0, lm-eval 0.4.13" in text
     for score in done.scores(RAG):
         letters = f"{'ABCD'[score.prediction]} -> {'ABCD'[score.answer]}"
         numbers = " ".join(f"{value:.3f}" for value in score.logprobs)

@@ -136,7 +136,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *_dropped(result),
         *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
-        *(f"computed on {env.device} with {_packages(env.packages)}" for env in result.environments),
+        *(f"computed on {env.device_in_words}, with {_packages(env.packages)}" for env in result.environments),
         *result.task_notes,
         *result.notes,
         "",

@@ -6,7 +6,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from kib.records import Environment
+from kib.records import UNKNOWN_DEVICE, Environment
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -33,7 +33,7 @@ def notes(lm: "LM") -> list[str]:
 def environment(lm: "LM", distribution: str) -> Environment:
     """Return the device and package versions that can affect a score; `distribution` is the model plugin's package."""
     names = sorted({"lm-eval", "torch", "transformers", distribution})
-    return Environment(str(getattr(lm, "device", None) or "unknown"), {n: v for n in names if (v := _version(n))})
+    return Environment(str(getattr(lm, "device", None) or UNKNOWN_DEVICE), {n: v for n in names if (v := _version(n))})
 
 
 def _version(name: str) -> str | None:

@@ -1,16 +1,22 @@
 """Restrictions of the HTTP clients in lm-eval's backends: no redirects, no `.netrc`, no proxy for this machine.
 
+The time limit of a request covers the whole answer, because a limit per read cannot stop a server that sends one byte
+at a time.
+
 lm-eval has no settings for these restrictions. Without them, its HTTP clients would follow a redirect and send prompts
 and some credential headers to the new server, would replace the API key with a login in `.netrc`, and would send
 plain-HTTP requests for this machine through the proxy set in the environment.
 """
 
 import sys
+import time
 from functools import cache, partial
+from io import BytesIO
 from types import ModuleType
 from typing import Any, NoReturn
 
 import requests
+import urllib3
 
 from kib.errors import InputError
 from kib.support.recipients import parse_address
@@ -40,7 +46,10 @@ def restrict_requests() -> None:
 
 
 class _Session(requests.Session):
-    """A session that rejects redirects, reads no `.netrc`, and sends requests for this machine without a proxy."""
+    """A session that rejects redirects, reads no `.netrc`, and sends requests for this machine without a proxy.
+
+    The argument `timeout`, if it is a number, limits the time until the answer is complete, in seconds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,13 +59,40 @@ class _Session(requests.Session):
         """Send a request, without the proxies in the environment if the server is on this machine."""
         if parse_address(str(request.url)).is_loopback:
             settings["proxies"] = {}
-        return super().send(request, **settings)
+        timeout = settings.get("timeout")
+        if settings.get("stream") or not isinstance(timeout, int | float):
+            return super().send(request, **settings)
+        end = time.monotonic() + timeout
+        response = super().send(request, **settings | {"stream": True})
+        with response.raw as body:
+            response.raw = BytesIO(_read_until(end, body))
+        return response
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Raise InputError for a redirect; the library calls this method before it follows a redirect."""
         if resp.is_redirect:
             resp.close()
             _refuse_redirect(resp.url, resp.status_code)
+
+
+def _read_until(end: float, body: urllib3.HTTPResponse) -> bytes:
+    """Return the decompressed body of an answer; raise requests' Timeout if the body is not complete at the time `end`.
+
+    Each read returns the bytes that have arrived, and waits only if there are none.
+    """
+    content = bytearray()
+    try:
+        while piece := body.read1(decode_content=True):
+            content += piece
+            if time.monotonic() > end:
+                raise requests.Timeout
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise requests.Timeout from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
+    if body.length_remaining:
+        raise requests.ConnectionError("the connection was closed before the end of the answer")
+    return bytes(content)
 
 
 def _without_login(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -92,7 +92,7 @@ def prepare_server_backend(lm: "LM", server: Server, size: int, *, chat: bool) -
     """
     lm.plan = partial(_small_batches, size)
     for kind in CAPABILITIES:
-        setattr(lm, kind, _explained(getattr(lm, kind), kind, server, chat=chat))
+        setattr(lm, kind, _explained(lm, kind, server, chat=chat))
 
 
 def send_test_requests(lm: "LM", kinds: Collection[str]) -> dict[str, str]:
@@ -117,8 +117,9 @@ def _small_batches(size: int, instances: "Sequence[Instance]") -> list[list[int]
     return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
 
 
-def _explained(ask: Callable[..., Any], kind: str, server: Server, *, chat: bool) -> Callable[..., Any]:
+def _explained(lm: "LM", kind: str, server: Server, *, chat: bool) -> Callable[..., Any]:
     """Return a backend's method for one kind of requests, with errors that name the server and the reason."""
+    ask: Callable[..., Any] = getattr(lm, kind)
     client_error = getattr(sys.modules.get("aiohttp"), "ClientError", requests.RequestException)
 
     @wraps(ask)
@@ -127,6 +128,9 @@ def _explained(ask: Callable[..., Any], kind: str, server: Server, *, chat: bool
             values = ask(list(map(_as_chat, instances)) if chat else instances, **settings)
         except (KibError, NotImplementedError):
             raise
+        except (requests.Timeout, TimeoutError) as error:
+            limit = f"within {lm.timeout:g} seconds (argument `timeout`)" if hasattr(lm, "timeout") else "in time"
+            raise server.fails(f"the server did not finish its answer {limit}") from error
         except (requests.RequestException, client_error, OSError, RuntimeError) as error:
             raise _failure(error, server) from error
         except (LookupError, TypeError, AttributeError, ValueError, AssertionError) as error:

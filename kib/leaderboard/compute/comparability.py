@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.question_scores import QuestionScores
-from kib.records import Environment
+from kib.records import UNKNOWN_DEVICE, Environment
 from kib.support.phrases import counted
 
 __all__ = ["align", "why_not_comparable", "why_not_comparable_at_all"]
@@ -76,7 +76,7 @@ def _environments(arm: Arm) -> list[Environment]:
         for environment in result.environments:
             if environment not in found:
                 found.append(environment)
-    return found or [Environment("unknown")]
+    return found or [Environment(UNKNOWN_DEVICE)]
 
 
 def _changes(ours: Environment, theirs: Environment) -> str:

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.table_records import Cost
+from kib.records import UNKNOWN_DEVICE
 from kib.store.result_records import CellResult, Times, TrainingRecord
 from kib.store.results import Results
 
 __all__ = ["costs"]
 
 HOUR = 3600.0
-REMOTE = "unknown"
-"""The device name of a model behind an endpoint."""
 
 Pick = Callable[[Cost], float | None]
 
@@ -104,7 +103,7 @@ def _money(
     amounts are based on token prices instead.
     """
     hour, million = prices.get("device_hour"), prices.get("input_tokens_million")
-    remote = all(environment.device == REMOTE for environment in result.environments)
+    remote = all(environment.device == UNKNOWN_DEVICE for environment in result.environments)
     by_tokens = None if million is None or tokens is None else million * tokens / 1e6
     once = 0.0 if by_tokens is not None and not result.training else None
     if hour is not None and times is not None:

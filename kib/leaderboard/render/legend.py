@@ -108,6 +108,6 @@ def _environment(table: Table) -> Iterator[str]:
     if len(table.environments) == 1:
         one = table.environments[0]
         packages = [f"{name} {version}" for name, version in sorted(one.packages.items())]
-        yield f"Measured on {', '.join([one.device, *packages])}."
+        yield f"Measured on {', '.join([one.device_in_words, *packages])}."
     elif table.environments:
         yield f"Measured in {len(table.environments)} environments; the JSON format lists them."

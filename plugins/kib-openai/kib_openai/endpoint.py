@@ -88,7 +88,7 @@ class Endpoint:
             except httpx2.InvalidURL as error:
                 raise InputError(f"{self.url}: invalid URL: {error}") from error
             except (TimeoutError, httpx2.TimeoutException):
-                reason = f"the server sent no answer within {self.options.timeout:g} seconds (`timeout`)"
+                reason = f"the server did not finish its answer within {self.options.timeout:g} seconds (`timeout`)"
             except httpx2.TransportError as error:
                 reason = f"the connection failed ({type(error).__name__})"
                 unavailable = not isinstance(error, httpx2.ReadError | httpx2.WriteError | httpx2.RemoteProtocolError)

@@ -96,7 +96,7 @@ def test_timeout(writer, server, passages, write):
     gate = threading.Event()
     server.hold = lambda message: gate.wait()
     with pytest.raises(
-        InputError, match=r"the server sent no answer within 0.01 seconds \(`timeout`\) after 2 attempts"
+        InputError, match=r"the server did not finish its answer within 0.01 seconds \(`timeout`\) after 2 attempts"
     ):
         write(writer(timeout=0.01, retries=1), passages(1))
     gate.set()
@@ -111,7 +111,7 @@ def test_a_dripping_server(writer, server, passages, write, kind):
     whole, start = head + body, 0 if kind == "head" else len(head)
     dripped = [whole[n : n + 1] for n in range(start, start + 200)]
     server.faults = [[whole[:start], *dripped, whole[start + 200 :]]]
-    with pytest.raises(InputError, match=r"the server sent no answer within 0.5 seconds \(`timeout`\)"):
+    with pytest.raises(InputError, match=r"the server did not finish its answer within 0.5 seconds \(`timeout`\)"):
         write(writer(timeout=0.5, retries=0), passages(1))
 
 
