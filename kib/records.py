@@ -74,7 +74,7 @@ class Gold:
     """The location of a question's answer: a document and, if known, a character range in this document.
 
     `quote` is the text in the range, if the question states this text. If the document was edited, kib finds the range
-    again by its quote.
+    again by its quote. A longer range is narrowed to its quote.
     """
 
     document: str

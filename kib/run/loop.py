@@ -219,11 +219,12 @@ class _Run:
         """Return a result with the records of its questions, corpus, training text and training run."""
         text, hits = plan.weights.text, plan.hits
         located = self.steps.located_gold(hits.asked, hits.passages) if hits else None
+        asked = self.steps.record_of("asked", plan.asked, self.steps.questions)
         passages = hits.passages if hits else text.passages if text else None
         return replace(
             result,
-            notes=(*notes, *(located.remarks() if located else ())),
-            task_notes=tuple(self.steps.record_of("asked", plan.asked, self.steps.questions).get("notes", ())),
+            notes=notes,
+            task_notes=(*asked.get("notes", ()), *(located.remarks() if located else ())),
             corpus=self.steps.record_of("passages", passages, self.steps.passages) if passages else {},
             text=self.steps.record_of("text", text, self.steps.text) if text else {},
             training=training_record(plan.weights, trained, self.work) if trained else None,

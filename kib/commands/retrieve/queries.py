@@ -13,7 +13,7 @@ from kib.plugins.resolve import Lock
 from kib.records import JudgedQuery, RenderedQuestion, document_id
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
-from kib.run.steps.gold_passages import locate_gold
+from kib.run.steps.gold_passages import LocatedGold, locate_gold
 from kib.run.steps.passages import Passages
 from kib.run.steps.render_questions import task_queries
 from kib.support.ids import normal_id
@@ -41,16 +41,16 @@ def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[Query
 
 def _of_task(name: str, context: RunContext, passages: Passages) -> QuerySet:
     asked = task_queries(name, context)
-    return _by_gold(f"task {name}", asked, passages, context.progress.say, name)
+    located = _located(asked, passages)  # the search reports gold of tasks that an edit has moved
+    return _by_gold(f"task {name}", asked, located, name)
 
 
-def _by_gold(
-    title: str, asked: list[RenderedQuestion], passages: Passages, say: Callable[[str], None], task: str | None = None
-) -> QuerySet:
-    """Return questions with the passages that contain their gold; `say` reports gold that an edit has moved."""
-    located = locate_gold({one.question_id: one.gold for one in asked if one.gold}, passages)
-    for remark in located.remarks():
-        say(f"{title}: {remark}")
+def _located(asked: Iterable[RenderedQuestion], passages: Passages) -> LocatedGold:
+    return locate_gold({one.question_id: one.gold for one in asked if one.gold}, passages)
+
+
+def _by_gold(title: str, asked: list[RenderedQuestion], located: LocatedGold, task: str | None = None) -> QuerySet:
+    """Return questions with the passages that contain their gold."""
     relevance = {name: dict.fromkeys(ids, 1) for name, ids in located.passages.items()}
     return QuerySet(title, asked, "passages", relevance, task)
 
@@ -125,7 +125,10 @@ def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda 
         questions = list(task.questions("test"))
         title += "".join(f" ({remark})" for remark in task.remarks("test"))
         asked = [RenderedQuestion(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
-        return _by_gold(title, asked, passages, say)
+        located = _located(asked, passages)
+        for remark in located.remarks():
+            say(f"{title}: {remark}")
+        return _by_gold(title, asked, located)
     if ending != ".jsonl":
         raise InputError(f"{path}: expected a .jsonl, .csv or .tsv file, got {ending or 'a file without an extension'}")
     aliases = passages.aliases()

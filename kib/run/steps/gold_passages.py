@@ -28,22 +28,31 @@ TELLING = 40
 class LocatedGold:
     """The gold of questions by question id: documents with ranges in the current corpus, and the ids of gold passages.
 
-    `moved` describes every gold range that was found again by its quote, and `unquoted` counts the ranges without a
+    `moved` describes every gold range that was found again by its quote, `fitted` describes every range that contained
+    its quote and was narrowed to the quote, or was extended to the quote, and `unquoted` counts the ranges without a
     quote.
     """
 
     gold: Mapping[str, tuple[Gold, ...]] = field(default_factory=dict)
     passages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     moved: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
     unquoted: int = 0
 
     def remarks(self) -> list[str]:
-        """Return sentences about the gold ranges that were moved."""
-        if not self.moved:
-            return []
-        count = counted(len(self.moved), "gold range")
-        where = first_names(self.moved, MOST_LISTED, "; ")
-        return [f"documents were edited, and {count} moved to the new position of the quote: {where}"]
+        """Return sentences about the gold ranges that were moved, narrowed or extended."""
+        remarks = []
+        if self.moved:
+            where = first_names(self.moved, MOST_LISTED, "; ")
+            count = counted(len(self.moved), "gold range")
+            remarks.append(f"documents were edited, and {count} moved to the new position of the quote: {where}")
+        if self.fitted:
+            verb = "was" if len(self.fitted) == 1 else "were"
+            where = first_names(self.fitted, MOST_LISTED, "; ")
+            remarks.append(
+                f"{counted(len(self.fitted), 'gold range')} {verb} narrowed or extended to the quote: {where}"
+            )
+        return remarks
 
 
 class _Documents:
@@ -84,7 +93,7 @@ def locate_gold(wanted: Mapping[str, Collection[Gold]], passages: Passages) -> L
     documents = _Documents(passages, set(names.values()))
     found: dict[str, tuple[Gold, ...]] = {}
     covered: dict[str, tuple[str, ...]] = {}
-    moved, faults = [], []
+    moved, fitted, faults = [], [], list[str]()
     for question_id, golds in wanted.items():
         located = []
         for gold in golds:
@@ -94,14 +103,26 @@ def locate_gold(wanted: Mapping[str, Collection[Gold]], passages: Passages) -> L
                 faults.append(f"question {question_id}: {here}")
                 continue
             located.append(here)
-            if gold.start is not None and here.start != gold.start:
+            if _contains(gold, here) or _contains(here, gold):
+                ranges = f"{gold.start}-{gold.end} to {here.start}-{here.end}"
+                fitted.append(f"question {question_id}, {here.document}: {ranges}")
+            elif gold.start is not None and here.start != gold.start:
                 moved.append(f"question {question_id}, {here.document}: {gold.start} to {here.start}")
         found[question_id] = tuple(located)
         covered[question_id] = tuple(_gold_passages(question_id, located, documents, faults))
     if faults:
         raise InputError(_listed(faults))
     unquoted = sum(gold.start is not None and gold.quote is None for golds in wanted.values() for gold in golds)
-    return LocatedGold(found, covered, tuple(moved), unquoted)
+    return LocatedGold(found, covered, tuple(moved), tuple(fitted), unquoted)
+
+
+def _contains(outer: Gold, inner: Gold) -> bool:
+    """Return whether the range of one gold contains the different range of another."""
+    if outer.start is None or outer.end is None or inner.start is None or inner.end is None:
+        return False
+    return (
+        outer.start <= inner.start and inner.end <= outer.end and (outer.start, outer.end) != (inner.start, inner.end)
+    )
 
 
 def _listed(faults: Sequence[str]) -> str:
@@ -155,6 +176,11 @@ def _located(gold: Gold, documents: _Documents) -> Gold | str:
     if gold.start is not None and folded(text[gold.start : gold.end]) == folded(quote):
         return gold
     places = find_quotes(text, quote)
+    if gold.start is not None and gold.end is not None:
+        inside = [place for place in places if gold.start <= place[0] and place[1] <= gold.end]
+        if len(inside) > 1 and gold.end <= length:
+            return gold  # the range contains the quote several times, so the range is more exact than the quote
+        places = inside or places
     if len(places) == 1:
         return replace(gold, start=places[0][0], end=places[0][1])
     times = f"occurs {len(places):,} times in" if places else "is not in"
