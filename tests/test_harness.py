@@ -1,6 +1,7 @@
 """lm-eval tasks in kib: insertion of passages, choice of few-shot examples, and rejection of unsupported tasks."""
 
 import re
+from dataclasses import replace
 from itertools import chain, pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from kib.errors import InputError, StepError
 from kib.harness.backends import environment
-from kib.harness.pairs import pairs_as_harness_task
+from kib.harness.pairs import option_counts, pairs_as_harness_task
 from kib.harness.requests import answer, batches
 from kib.harness.tasks import MARK, RenderedTask, from_questions, sample_rows
 from kib.records import Gold, Question, Request, Text
@@ -761,7 +762,7 @@ def test_pairs_have_the_form_of_an_lm_eval_task(chat, kind):
     rows = [{**row, "answer": row["choices"][row["answer"]]} for row in ROWS]
     wording = {"description": "Answer briefly.\n\n", "doc_to_text": "Q: {{question}} A:", "target_delimiter": "\t"}
     task = configured(rows, **kind, **wording, doc_to_target="{{answer}}")
-    first, _ = pairs_as_harness_task(task, PAIRS, chat)
+    first, _ = pairs_as_harness_task(task, PAIRS, chat).values()
     asked = text_of(task.ask(0, chat=chat)[0])
     assert first.prompt == asked.replace(ROWS[0]["question"], PAIRS[0].text)
     assert first.target == ("Norwick" if chat else "\tNorwick")
@@ -773,4 +774,62 @@ def test_pairs_have_the_form_of_an_lm_eval_task(chat, kind):
 def test_pairs_cannot_have_every_form(wording):
     """If the prompt of an lm-eval task contains more than the question, pairs cannot have its form."""
     rows = [{**row, "passage": f"Text {number}"} for number, row in enumerate(ROWS)]
-    assert pairs_as_harness_task(configured(rows, **CHOICES, doc_to_text=wording), PAIRS, None) is None
+    assert pairs_as_harness_task(configured(rows, **CHOICES, doc_to_text=wording), PAIRS, None) == {}
+
+
+ANIMALS = ("hen", "cat", "dog", "cow", "ewe", "fox")
+ASKED = [
+    {"question": f" Who owns {number}?", "choices": [animal, *"xyz"], "answer": 0, "fact": str(number)}
+    for number, animal in enumerate(ANIMALS)
+]
+LISTED = "{{question.strip()}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{choices[2]}}\nD. {{choices[3]}}\nAnswer:"
+LETTER_CHOICES = {**CHOICES, "doc_to_choice": list("ABCD")}
+CLOSED = {
+    "list and letters": (lambda row: row, {**LETTER_CHOICES, "doc_to_text": LISTED}),
+    "list and texts": (lambda row: row, {**CHOICES, "doc_to_text": "{{question}} {{choices|join(', ')}}?"}),
+    "object": (
+        lambda row: {**row, "choices": {"text": row["choices"], "label": ["A", "B", "C", "D"]}},
+        {**LETTER_CHOICES, "doc_to_text": LISTED.replace("choices[", "choices.text[")},
+    ),
+    "fields": (
+        lambda row: {**row, **dict(zip("ABCD", row["choices"], strict=True))},
+        {**LETTER_CHOICES, "doc_to_text": "Q: {{question}}\nA. {{A}}\nB. {{B}}\nC. {{C}}\nD. {{D}}\n"},
+    ),
+}
+
+
+@pytest.mark.parametrize("chat", [None, tagged])
+@pytest.mark.parametrize("kind", CLOSED)
+def test_pairs_with_options_are_trained_as_an_lm_eval_task_asks(kind, chat):
+    """A pair with the question and the options of a document has the prompt and the right answer of this document."""
+    change, config = CLOSED[kind]
+    task = configured(list(map(change, ASKED)), **config)
+    pairs = [Text("p", "pair", row["question"], row["choices"][0], tuple(row["choices"])) for row in ASKED]
+    others = [PAIRS[0], Text("p", "pair", "Who?", "hen", ("hen", "cat")), pairs[0]]
+    found = pairs_as_harness_task(task, [*pairs, *others], chat)
+    for index, (pair, asked) in enumerate(zip(pairs, task.ask(0, chat=chat), strict=True)):
+        right = task.requests(index, text_of(asked), chat=chat is not None)[0]
+        assert (found[pair].prompt, found[pair].target) == right.arguments
+    assert set(found) == set(pairs)
+    turned = replace(pairs[1], options=pairs[1].options[::-1])
+    target = pairs_as_harness_task(task, [turned], chat)[turned].target
+    assert target.strip() == ("cat" if kind == "list and texts" else "D")
+    assert option_counts(task, chat) == {4}
+
+
+@pytest.mark.parametrize(
+    "wording",
+    [
+        f"{{{{fact}}}}\n{LISTED}",
+        "{{question}} {{choices[3]}} {{choices[2]}} {{choices[1]}} {{choices[0]}}",
+        "{{question}} {{choices[0]}}?",
+        "{{fact}}?",
+    ],
+)
+def test_pairs_with_options_cannot_have_every_form(wording):
+    """A pair cannot have a form with more than a question and its options, or with labels in an unknown order."""
+    task = configured(ASKED, **LETTER_CHOICES, doc_to_text=wording)
+    pair = Text("p", "pair", "Who?", "hen", ("hen", "cat", "dog", "cow"))
+    assert pairs_as_harness_task(task, [pair], None) == {}
+    assert option_counts(task, None) == set()
+    assert option_counts(configured(ASKED, **CHOICES), None) is None

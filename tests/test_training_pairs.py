@@ -192,3 +192,78 @@ def test_few_steps(bench):
     assert len(TOY_PEOPLE) < 10
     assert bench.run() == {}
     assert "hardly trained (steps: 3)" in bench.call("leaderboard", "--format", "markdown").output
+
+
+EXAM = """
+[tasks.exam]
+plugin = "lm-eval"
+task = "{name}"
+data = {{ {split} = "{file}"{layout} }}
+corpus = "people"
+"""
+MMLU = "".join(f'"Who is {name}?",a {name},b,c,d,A\n' for name in ("Ada", "Ben", "Cem"))
+HELLASWAG = [
+    {"ind": 0, "activity_label": "Rain", "ctx_a": f"It {verb}.", "ctx_b": "she", "endings": list("wxyz"), "label": "1"}
+    for verb in ("rains", "snows", "hails")
+]
+TASKS = {
+    "mmlu_anatomy": ("test", "exam.csv", ', layout = "mmlu"', MMLU),
+    "hellaswag": ("validation", "exam.jsonl", "", "".join(json.dumps(row) + "\n" for row in HELLASWAG)),
+}
+ONLY_FOUR = (
+    "only question-answer pairs with 4 options can have the form of this task; all other pairs are trained as open"
+)
+NONE = (
+    "no question-answer pair can have the form of this task, because its prompts contain more than a question and its"
+)
+OTHER = "question-answer pairs are trained in the form of the task people, not of this task"
+
+
+def write_exam(bench, name, pairs, as_task):
+    """Write the toy benchmark with a task of lm-eval about the corpus, and training on pairs."""
+    split, file, layout, rows = TASKS[name]
+    exam = EXAM.format(name=name, split=split, file=file, layout=layout)
+    bench.write_toy(model="trainable = true\n", more=exam + trained_on(pairs, more=f', as_task = "{as_task}"'))
+    (bench.folder / file).write_text(rows, encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "pairs", "as_task", "open_pairs", "checked", "noted"),
+    [
+        ("mmlu_anatomy", PAIRS, "exam", 0, ONLY_FOUR, ""),
+        ("mmlu_anatomy", [PAIRS[0], *OPEN[1:]], "exam", 2, ONLY_FOUR, ONLY_FOUR),
+        ("hellaswag", PAIRS, "exam", 3, NONE, NONE),
+        ("hellaswag", PAIRS, "people", 0, OTHER, OTHER),
+    ],
+)
+def test_pairs_beside_a_task_of_lm_eval(bench, name, pairs, as_task, open_pairs, checked, noted):
+    """`kib check` and the table state which pairs cannot have the form of an lm-eval task, or have a different form."""
+    write_exam(bench, name, pairs, as_task)
+    text = bench.call("check", bench.spec, "-q").output
+    assert f"tasks.exam: {checked}" in text
+    assert (f"3 texts, {open_pairs} pairs as open questions" in text) == (open_pairs > 0)
+    assert all(cell.startswith("m/oracle/exam,") for cell in bench.run())  # the questions of the exam have no gold
+    table = " ".join(bench.call("leaderboard", "--format", "markdown").output.split())
+    assert (f"exam: {noted or ONLY_FOUR}" in table) == bool(noted)
+    assert (f"open pairs ({open_pairs})" in table) == (open_pairs > 0)
+    _, _, texts = texts_for_training(bench)
+    first = texts.training[0]
+    if name == "mmlu_anatomy":
+        assert first.prompt.endswith(
+            f"{QUESTIONS[0]['question']}\nA. {PAIRS[0][3][0]}\nB. {PAIRS[0][3][1]}"
+            f"\nC. {PAIRS[0][3][2]}\nD. {PAIRS[0][3][3]}\nAnswer:"
+        )
+        assert first.target == f" {QUESTIONS[0]['answer']}"
+    else:
+        assert first.prompt == f"Question: {QUESTIONS[0]['question']}\nAnswer:"
+
+
+def test_pairs_in_the_form_of_a_different_task(bench):
+    """If `as_task` selects one form, `kib check` and the table name the tasks that ask in a different form."""
+    bench.write_toy(model="trainable = true\n", more=TWO_FORMS + trained_on(PAIRS, more=', as_task = "people"'))
+    assert f"tasks.exam: {OTHER}" in bench.call("check", bench.spec, "-q").output
+    assert bench.run() == {}
+    table = " ".join(bench.call("leaderboard", "--format", "markdown").output.split())
+    assert f"exam: {OTHER}" in table
+    assert f"people: {OTHER}" not in table

@@ -69,7 +69,8 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     checked = _check_models(steps, problems)
     lines += [_row(prepared) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
-    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work), *_task_notes(plan, work)]
+    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work)]
+    lines += [*_task_notes(plan, work), *_pair_forms(steps)]
     missing = [cell for cell in plan.cells if not results.has(cell.cell)]
     lines += ["", *_forecast(Forecaster(steps, missing), ready, problems)]
     for cell in _one_of_each_method(plan.cells):
@@ -163,6 +164,17 @@ def _task_notes(plan: Plan, work: Work) -> list[str]:
         for note in work.record("asked", step.identity).get("notes", ())
     }
     return list(notes)
+
+
+def _pair_forms(steps: SharedSteps) -> list[str]:
+    """Return sentences about tasks in whose form question-answer pairs are not trained."""
+    lines: dict[str, None] = {}
+    for cell in steps.plan.cells:
+        try:
+            lines |= {f"tasks.{cell.cell.task}: {remark}": None for remark in steps.pair_remarks(cell)}
+        except Exception:  # noqa: BLE001, S112 - the cells of the task report the error
+            continue
+    return list(lines)
 
 
 def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Exception, cells: int) -> None:

@@ -168,6 +168,7 @@ class Forecaster:
         trainer = self.plan.lock.get("trainers", str(weights.trainer), weights.settings)
         texts = self.steps.trainer_texts(weights, text)
         count = counted(len(texts.training), "text") + self._removed(text)
+        count += f", {counted(texts.open_pairs, 'pair')} as open questions" if texts.open_pairs else ""
         size = self._training_size(weights, trainer, texts) if isinstance(trainer.plugin, ForecastingTrainer) else None
         if size is None:
             return Item(f"{where}: {count}, {self._pass(text, texts.training)}, time unknown", None, None)

@@ -39,6 +39,9 @@ __all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_p
 REVISION = 1
 """Increase this number when kib produces different prompts, passages or scores from the same spec."""
 
+HARNESS_PAIRS = 2
+"""Increase this number when kib renders question-answer pairs differently in the form of an lm-eval task."""
+
 PASSAGES_REVISION = 3
 """Increase this number when kib splits the same documents into different passages."""
 
@@ -299,7 +302,8 @@ class _Planner:
         task, form = next(iter(forms.items()))
         chat = model if self.spec.models[model].chat_template else None
         parts = [form, self.lock.get("models", model).identity if chat else None]
-        return PairForm(_identity("pairs", parts) if any(parts) else None, task, chat)
+        others = [one for one in self._trained_for(trainer, corpus) if digest(self._form(one)) != digest(form)]
+        return PairForm(_identity("pairs", parts) if any(parts) else None, task, chat, tuple(others))
 
     def _trained_for(self, trainer: str, corpus: str) -> list[str]:
         """Return the target tasks about a corpus that are measured with weights of a trainer."""
@@ -312,7 +316,7 @@ class _Planner:
         """Return everything that determines how a task asks, without a chat template; None for plain questions."""
         table, locked = self.spec.tasks[task], self.lock.get("tasks", task)
         if isinstance(locked.plugin, HarnessTask):
-            return locked.identity
+            return [locked.identity, HARNESS_PAIRS]
         return "letter" if (table.scoring or DEFAULT_SCORING) == "letter" else None
 
     @_computed_once

@@ -119,12 +119,14 @@ class PairForm:
     """The form in which question-answer pairs are trained: as `task` asks, in the chat template of `chat_of` or none.
 
     `identity` is None for the form of tasks that score the text of the options, without a chat template: a training run
-    with this form has the same identity as in versions of kib without other forms.
+    with this form has the same identity as in versions of kib without other forms. `others` are the target tasks about
+    the corpus that ask in a different form.
     """
 
     identity: str | None
     task: str
     chat_of: str | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

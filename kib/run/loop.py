@@ -219,15 +219,17 @@ class _Run:
         """Return a result with the records of its questions, corpus, training text and training run."""
         text, hits = plan.weights.text, plan.hits
         located = self.steps.located_gold(hits.asked, hits.passages) if hits else None
-        asked = self.steps.record_of("asked", plan.asked, self.steps.questions)
         passages = hits.passages if hits else text.passages if text else None
+        training = training_record(plan.weights, trained, self.work) if trained else None
+        pairs = self.steps.pair_remarks(plan, training.open_pairs) if training else []
+        asked = self.steps.record_of("asked", plan.asked, self.steps.questions)
         return replace(
             result,
             notes=notes,
-            task_notes=(*asked.get("notes", ()), *(located.remarks() if located else ())),
+            task_notes=(*asked.get("notes", ()), *(located.remarks() if located else ()), *pairs),
             corpus=self.steps.record_of("passages", passages, self.steps.passages) if passages else {},
             text=self.steps.record_of("text", text, self.steps.text) if text else {},
-            training=training_record(plan.weights, trained, self.work) if trained else None,
+            training=training,
         )
 
     def _times(self, plan: PlannedCell, asking: float, trained: Trained | None, peak_bytes: int) -> Times:

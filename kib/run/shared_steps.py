@@ -31,7 +31,7 @@ from kib.run.steps.own_questions import OwnQuestions, read_own_questions
 from kib.run.steps.passages import Passages, split_corpus
 from kib.run.steps.render_questions import load_rendered_task, render_questions
 from kib.run.steps.train_weights import TrainerTexts, train_weights
-from kib.run.steps.training_pairs import render_pairs
+from kib.run.steps.training_pairs import pair_form_remarks, render_pairs
 from kib.run.steps.training_text import as_document, write_held_back_text, write_training_text, writing_costs
 from kib.run.token_budget import TokenBudget
 from kib.store.work import Work
@@ -201,6 +201,23 @@ class SharedSteps:
         rendered, open_pairs = render_pairs(training, step.pairs, self.context)
         validation, _ = render_pairs(validation, step.pairs, self.context)
         return TrainerTexts(rendered, validation, held_out, costs, open_pairs)
+
+    def pair_remarks(self, plan: PlannedCell, open_pairs: int | None = None) -> list[str]:
+        """Return a sentence about trained question-answer pairs that do not have the form of the cell's task, or [].
+
+        `open_pairs` is the number of pairs that could not be trained in this form, or None before a training run.
+        """
+        form, task = plan.weights.pairs, plan.cell.task
+        if form is None:
+            return []
+        if task in form.others:
+            return [f"question-answer pairs are trained in the form of the task {form.task}, not of this task"]
+        plugin = self.context.lock.get("tasks", task).plugin
+        if open_pairs == 0 or task != form.task or not isinstance(plugin, HarnessTask):
+            return []
+        asked = self.rendered_task(task, "test")
+        remarks: list[str] = self.once(("pairs", form), partial(pair_form_remarks, asked, form, self.context))
+        return remarks
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
         """Return the validation text or other text excluded from training, or [] if the spec declares no such text."""

@@ -39,7 +39,8 @@ WARNING_MEANINGS = {
     ),
     "open pairs": (
         "the number of question-answer pairs that were trained as open questions although the task asks in a different "
-        "form, because the pairs have no options or the task's prompts contain more than the question."
+        "form, because the pairs lack the options that the task shows, or the task's prompts contain more than a "
+        "question and its options."
     ),
     "rounded away": "saving the weights in the model's number format undid more than half of the drop in loss.",
     "as untrained": (

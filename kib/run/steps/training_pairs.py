@@ -4,23 +4,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kib.harness.few_shot import Chat
-from kib.harness.pairs import RenderedPair, pairs_as_harness_task, pairs_as_own_task
+from kib.harness.pairs import RenderedPair, option_counts, pairs_as_harness_task, pairs_as_own_task
+from kib.harness.tasks import RenderedTask
 from kib.interfaces import HarnessTask
 from kib.plan.planner import DEFAULT_SCORING
 from kib.plan.steps import PairForm
 from kib.records import Text
 from kib.run.context import RunContext
 from kib.run.steps.render_questions import chat_template, load_rendered_task
-from kib.support.phrases import counted
+from kib.support.phrases import counted, join
 
-__all__ = ["render_pairs"]
+__all__ = ["pair_form_remarks", "render_pairs"]
 
 
 def render_pairs(texts: Sequence[Text], form: PairForm, context: RunContext) -> tuple[list[Text], int]:
     """Return the texts with the prompt and the target of every pair, and the number of pairs in a different form.
 
     A pair that cannot have the form of the task is rendered as an open question: a pair without options if the task
-    lists options, and every pair if an lm-eval task's prompts contain more than the question.
+    lists options, and every pair if an lm-eval task's prompts contain more than a question and its options.
     """
     pairs = list(dict.fromkeys(text for text in texts if text.kind == "pair"))
     if not pairs:
@@ -40,8 +41,7 @@ def _as_asked(
     """Return the pairs that can have the form of the task, in this form."""
     table, locked = context.spec.tasks[form.task], context.lock.get("tasks", form.task)
     if isinstance(locked.plugin, HarnessTask):
-        found = pairs_as_harness_task(load_rendered_task(form.task, "test", None, context), pairs, chat)
-        return dict(zip(pairs, found, strict=True)) if found else {}
+        return pairs_as_harness_task(load_rendered_task(form.task, "test", None, context), pairs, chat)
     letters = (table.scoring or DEFAULT_SCORING) == "letter"
     able = [pair for pair in pairs if pair.options or not letters]
     return dict(zip(able, pairs_as_own_task(form.task, able, "letter" if letters else "text", chat), strict=True))
@@ -50,3 +50,15 @@ def _as_asked(
 def _with_prompt(text: Text, pair: RenderedPair | None) -> Text:
     """Return a pair with its prompt and its target, and any other text unchanged."""
     return replace(text, prompt=pair.prompt, target=pair.target) if pair else text
+
+
+def pair_form_remarks(task: RenderedTask, form: PairForm, context: RunContext) -> list[str]:
+    """Return a sentence about the pairs that cannot have the form of an lm-eval task; [] if every pair can."""
+    counts = option_counts(task, chat_template(form.chat_of, context) if form.chat_of else None)
+    if counts is None:
+        return []
+    if not counts:
+        reason = "because its prompts contain more than a question and its options; all pairs"
+        return [f"no question-answer pair can have the form of this task, {reason} are trained as open questions"]
+    able = f"only question-answer pairs with {join(list(map(str, sorted(counts))), 'or')} options"
+    return [f"{able} can have the form of this task; all other pairs are trained as open questions"]
