@@ -36,6 +36,7 @@ __all__ = [
     "Forecast",
     "ForecastingModel",
     "ForecastingTrainer",
+    "GeneratingModel",
     "GoldRetriever",
     "HarnessTask",
     "InputPath",
@@ -220,6 +221,15 @@ class ProbedModel(Protocol):
         A kind is a request type of lm-eval, such as "loglikelihood". The requests contain no text of the user. Raises
         InputError if the model cannot be loaded, or if the server does not respond.
         """
+        ...
+
+
+@runtime_checkable
+class GeneratingModel(Protocol):
+    """A model with its own limit on the length of generated answers, which forecasts use."""
+
+    def generated_tokens(self) -> int | None:
+        """Return the maximum number of tokens to generate if a request does not set it; None for lm-eval's default."""
         ...
 
 

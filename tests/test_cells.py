@@ -71,6 +71,13 @@ def test_budget_reserves_space_for_the_generated_answer(settings, tokens):
     assert budget.counter(requests)("abc") == 4
 
 
+def test_the_limit_of_the_model_on_generated_answers():
+    """The model's own limit replaces lm-eval's default, but not the limit of a request."""
+    budget = TokenBudget(letters, None, None, generated=12)
+    assert budget.answer_tokens(Request("generate_until", ("", {"max_gen_toks": 30}))) == 30
+    assert budget.answer_tokens(Request("generate_until", ("", {}))) == 12
+
+
 # Joins of prompt and answer
 
 

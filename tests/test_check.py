@@ -150,7 +150,7 @@ data = { test = "sums.json", train = "sums.json" }
 
 @pytest.mark.slow
 def test_tokens_to_generate_are_not_read(bench):
-    """Tokens reserved for a generated answer count as tokens to write, not as tokens of the prompt."""
+    """Tokens reserved for a generated answer count as tokens to write, and a model's own limit replaces the default."""
     rows = [{"question": f"What is {n} plus {n}?", "answer": f"Twice {n}.\n#### {2 * n}"} for n in (2, 20)]
     bench.write(SUMS, sums_json=json.dumps(rows))
     prompts = [f"Question: {row['question']}\nAnswer:" for row in rows]
@@ -160,6 +160,9 @@ def test_tokens_to_generate_are_not_read(bench):
     bench.run()
     [cell] = bench.cells().values()
     assert sum(score.tokens for score in bench.scores(cell.place)) == read
+    limited = 'plugin = "lm-eval"\nbackend = "dummy"\nargs = { max_gen_toks = 12 }'
+    bench.write(SUMS.replace('plugin = "toy"', limited))
+    assert "2 requests, tokens not counted, at most 24 tokens to write, " in checked(bench)
     assert bench.results.cell(cell).prompt_tokens == read
 
 

@@ -12,7 +12,7 @@ from lm_eval.api.registry import register_model
 
 from kib.errors import InputError
 from kib.harness.requests import answer
-from kib.interfaces import CheckedModel, Model
+from kib.interfaces import CheckedModel, GeneratingModel, Model
 from kib.plugins.builtin.lm_eval_model import LmEvalModel
 from kib.records import Request, Weights
 from kib.spec.options import identity_options
@@ -233,3 +233,12 @@ def test_paths_are_fingerprinted_by_content(tmp_path):
     assert fingerprint() != before
     with pytest.raises(ValueError, match="looks like a path, but no such file or folder exists"):
         LmEvalModel.Options.model_validate_json(raw.replace(b'tok"', b'nosuch"'), context={"folder": tmp_path})
+
+
+@pytest.mark.parametrize("table", ["args", "local_args"])
+def test_the_limit_on_generated_answers(table):
+    """The argument `max_gen_toks` of a backend is the limit on the length of its answers in forecasts."""
+    limited = make_plugin(LmEvalModel, {"backend": "dummy", table: {"max_gen_toks": 12}})
+    assert isinstance(limited, GeneratingModel)
+    assert limited.generated_tokens() == 12
+    assert make_plugin(LmEvalModel, {"backend": "dummy"}).generated_tokens() is None

@@ -215,9 +215,10 @@ def test_costs_in_words():
     prices = {"device_hour": None, "input_tokens_million": 2.0, "output_tokens_million": 10.0}
     said = "1,200 requests, about 3,000,000 input tokens and 500,000 output tokens"
     cost = Forecast(1200, 3_000_000, 500_000)
-    assert describe_cost(cost, None) == said
-    assert describe_cost(cost, PriceTable(**prices)) == f"{said}, about 11.00 with [prices]"
-    assert describe_cost(cost, PriceTable(**{**prices, "input_tokens_million": None})) == said
+    said += ", about 2 min at the speed of an earlier run"
+    assert describe_cost(cost, None, 120.0) == said
+    assert describe_cost(cost, PriceTable(**prices), 120.0) == f"{said}, about 11.00 with [prices]"
+    assert describe_cost(cost, PriceTable(**{**prices, "input_tokens_million": None}), 120.0) == said
 
 
 SPEC = """schema = 1

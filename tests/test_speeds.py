@@ -67,5 +67,6 @@ def test_scored_requests_are_measured_in_tokens_and_generated_text_in_requests(w
 def test_the_cost_of_a_writer_states_a_known_time():
     """The forecast for a writer contains the time only if an earlier run has measured the writer's speed."""
     cost = Forecast(10, 200, 300)
-    assert describe_cost(cost, None) == "10 requests, about 200 input tokens and 300 output tokens"
+    unknown = "10 requests, about 200 input tokens and 300 output tokens, time unknown before the first answers"
+    assert describe_cost(cost, None, None) == unknown
     assert describe_cost(cost, None, 600.0).endswith("output tokens, about 10 min at the speed of an earlier run")

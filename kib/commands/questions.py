@@ -7,6 +7,7 @@ the options.
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kib.commands.announce import announce
-from kib.commands.writer_costs import describe_cost, stored_answers
+from kib.commands.writer_costs import describe_cost, stored_answers, writing_seconds
 from kib.errors import InputError
 from kib.identity import digest
 from kib.interfaces import DraftQuestion, PaidWriter, QuestionWriter, SkippedPassage
@@ -25,8 +26,9 @@ from kib.prompts import LETTERS
 from kib.records import Passage
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
+from kib.run.speeds import Speed, store_speed, writing_key
 from kib.run.steps.passages import split_corpus
-from kib.spec.load import PriceTable, Spec, load_spec
+from kib.spec.load import PriceTable, Spec, read_draft
 from kib.store.files import write_output
 from kib.store.paid_answers import PaidAnswers, paid_answers_path
 from kib.store.work import Work
@@ -98,13 +100,14 @@ class QuestionRequest:
 
 @dataclass(frozen=True, slots=True)
 class QuestionJob:
-    """Everything required for writing questions: the passages, a writer and the file of paid answers."""
+    """Everything required for writing questions: the passages, a writer, and the work folder with the paid answers."""
 
     request: QuestionRequest
     passages: Sequence[Passage]
     writer: Locked
     paid_answers: Path
     prices: PriceTable | None
+    work: Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +126,12 @@ class KeptQuestions:
 def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progress) -> QuestionJob:
     """Read the part of a benchmark file needed to write questions; tasks may refer to question files not yet written.
 
-    Raises InputError if a table is missing or the writer cannot write questions.
+    The file may lack models, tasks and methods. Raises InputError if a required table is missing or the writer cannot
+    write questions.
     """
     if request.keep > request.count:
         raise InputError(f"--keep: expected at most {request.count} (the value of --count), got {request.keep}")
-    spec = load_spec(path)
+    spec = read_draft(path, whole=False).spec()
     spec.table("corpora", request.corpus)
     name = _writer(spec, request.writer)
     tokenizer = _tokenizer(spec, request.corpus)
@@ -153,7 +157,8 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
     passages = split_corpus(
         passages_of(bare, lock, request.corpus), RunContext(bare, lock, work.reporting_to(progress.say), progress)
     )
-    return QuestionJob(request, list(passages), writer, paid_answers_path(work.folder, writer.plugin_name), spec.prices)
+    answers = paid_answers_path(work.folder, writer.plugin_name)
+    return QuestionJob(request, list(passages), writer, answers, spec.prices, work)
 
 
 def _writer(spec: Spec, name: str | None) -> str:
@@ -173,8 +178,15 @@ def _writer(spec: Spec, name: str | None) -> str:
 
 
 def _tokenizer(spec: Spec, corpus: str) -> str | None:
-    """Return the model with the tokenizer that splits a corpus; None if the corpus is not split by tokens."""
+    """Return the model with the tokenizer that splits a corpus; None if the corpus is not split by tokens.
+
+    Raises InputError if the corpus is split by tokens and the file declares no model.
+    """
     chunk = spec.corpora[corpus].chunk
+    if chunk and chunk.tokens and not spec.models:
+        raise InputError(
+            f"{spec.file}: corpora.{corpus}.chunk: splitting by tokens requires a tokenizer; add a table [models.NAME]"
+        )
     return (chunk.tokenizer or next(iter(spec.models))) if chunk and chunk.tokens else None
 
 
@@ -186,7 +198,7 @@ def forecast(job: QuestionJob, progress: Progress) -> str:
     where = f"forecast for writer {job.writer.name} on {counted(len(job.passages), 'passage')}"
     with stored_answers(job.paid_answers, progress.say) as answers, call_plugin(job.writer, "forecast"):
         cost = plugin.forecast(job.passages, job.request.count, SEED, answers, "questions")
-    return f"{where}: {describe_cost(cost, job.prices)}"
+    return f"{where}: {describe_cost(cost, job.prices, writing_seconds(job.work, job.writer, cost.calls, 'questions'))}"
 
 
 def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
@@ -196,11 +208,15 @@ def write_questions(job: QuestionJob, progress: Progress) -> KeptQuestions:
         PaidAnswers.open(job.paid_answers, progress.say) as answers,
         progress.step("writing questions", len(job.passages)) as advance,
     ):
-        last = None
-        for draft in _drafts(job, answers):
-            question_filter.add(draft)
-            advance(int(draft.passage != last))
-            last = draft.passage
+        last, paid, begun = None, len(answers), time.perf_counter()
+        try:
+            for draft in _drafts(job, answers):
+                question_filter.add(draft)
+                advance(int(draft.passage != last))
+                last = draft.passage
+        finally:  # a run that ends early also has a speed
+            speed = Speed(len(answers) - paid, time.perf_counter() - begun)
+            store_speed(job.work, writing_key(job.writer, "questions"), speed)
     kept = question_filter.result()
     if not kept.rows:
         reasons = [f"{reason} ({counted(count, 'time')})" for reason, count in kept.rejected.items()] + _skipped(kept)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from kib.errors import DamagedError
 from kib.harness.tasks import RenderedTask
-from kib.interfaces import HarnessTask
+from kib.interfaces import GeneratingModel, HarnessTask
 from kib.plan.planner import Plan
 from kib.plan.steps import (
     HeldBackStep,
@@ -33,7 +33,7 @@ from kib.run.steps.render_questions import load_rendered_task, render_questions
 from kib.run.steps.train_weights import TrainerTexts, train_weights
 from kib.run.steps.training_pairs import pair_form_remarks, render_pairs
 from kib.run.steps.training_text import as_document, write_held_back_text, write_training_text, writing_costs
-from kib.run.token_budget import TokenBudget
+from kib.run.token_budget import DEFAULT_ANSWER_TOKENS, TokenBudget
 from kib.store.work import Work
 
 __all__ = ["SharedSteps"]
@@ -234,7 +234,11 @@ class SharedSteps:
                 tokens = locked.plugin.tokens()
             with call_plugin(locked, "context_length"):
                 length = locked.plugin.context_length()
-            return TokenBudget(tokens, length, self.context.spec.prompt.tokens)
+            generated = None
+            if isinstance(locked.plugin, GeneratingModel):
+                with call_plugin(locked, "generated_tokens"):
+                    generated = locked.plugin.generated_tokens()
+            return TokenBudget(tokens, length, self.context.spec.prompt.tokens, generated or DEFAULT_ANSWER_TOKENS)
 
         budget: TokenBudget = self.once(("token budget", model), compute)
         return budget

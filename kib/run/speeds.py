@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -90,9 +90,9 @@ def training_key(model: Locked, trainer: Locked) -> Key:
     return {"work": "training", "model": model.identity, "trainer": trainer.plugin_name, "options": runtime}
 
 
-def writing_key(writer: Locked) -> Key:
-    """Return the key of a writer's speed in requests for training text."""
-    return {"work": "writing", "writer": _with_all_options(writer)}
+def writing_key(writer: Locked, what: Literal["text", "questions"] = "text") -> Key:
+    """Return the key of a writer's speed in requests for training text or for questions."""
+    return {"work": "writing" if what == "text" else "questions", "writer": _with_all_options(writer)}
 
 
 def store_speed(work: Work, key: Key, speed: Speed) -> None:

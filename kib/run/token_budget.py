@@ -6,7 +6,7 @@ from functools import lru_cache
 from kib.errors import InputError
 from kib.records import Request
 
-__all__ = ["TokenBudget", "generates_text"]
+__all__ = ["DEFAULT_ANSWER_TOKENS", "TokenBudget", "generates_text"]
 
 DEFAULT_ANSWER_TOKENS = 256
 """lm-eval's default limit for the length of a generated answer."""
@@ -21,12 +21,22 @@ def generates_text(request: Request) -> bool:
 
 
 class TokenBudget:
-    """A model's tokenizer, and the token limit for prompt and answer: the smaller of context length and spec budget."""
+    """A model's tokenizer, and the token limit for prompt and answer: the smaller of context length and spec budget.
 
-    def __init__(self, tokens: Callable[[str], list[int]] | None, length: int | None, budget: int | None) -> None:
+    `generated` is the maximum number of tokens to generate if a request does not set this number.
+    """
+
+    def __init__(
+        self,
+        tokens: Callable[[str], list[int]] | None,
+        length: int | None,
+        budget: int | None,
+        generated: int = DEFAULT_ANSWER_TOKENS,
+    ) -> None:
         limits = [limit for limit in (length, budget) if limit is not None]
         self.tokens = tokens
         self.limit = min(limits) if limits and tokens else None
+        self._generated = generated
         self._checked_joins: set[tuple[str, str]] = set()
         self._special = len(tokens("")) if tokens else 0
         self._answer = lru_cache(maxsize=65536)(self._answer_tokens)
@@ -53,7 +63,7 @@ class TokenBudget:
     def answer_tokens(self, request: Request) -> int:
         """Return the number of tokens in the answer to score, or the maximum number of tokens to generate."""
         if generates_text(request):
-            return int(request.arguments[1].get("max_gen_toks", DEFAULT_ANSWER_TOKENS))
+            return int(request.arguments[1].get("max_gen_toks", self._generated))
         return self._answer(request.arguments[-1])
 
     def check_joins(self, question_id: str, requests: Sequence[Request]) -> None:

@@ -197,6 +197,11 @@ class LmEvalModel:
         given = [self.options.args[key] for key in LENGTHS if isinstance(self.options.args.get(key), int)]
         return int(given[0]) if given else None
 
+    def generated_tokens(self) -> int | None:
+        """Return the backend's argument `max_gen_toks`, or None if it is missing."""
+        value = str(self._argument("max_gen_toks"))
+        return int(value) if value.isdecimal() else None
+
     def weights(self) -> Weights | None:
         """Return None, because a backend cannot be trained."""
         return None

@@ -43,6 +43,30 @@ def test_dry_run(kib, server):
     assert not Path("questions.jsonl").exists()
 
 
+def test_a_file_with_only_a_corpus_and_a_writer(kib, server):
+    """Questions need only a corpus and a writer, and a corpus that is split by tokens also needs a model."""
+    head, rest = Path("own.toml").read_text().split("[models.lab]")
+    needed = rest[rest.index("[corpora.pumps]") : rest.index("[trainers.par]")]
+    Path("own.toml").write_text(head + needed)
+    run = kib(*WRITE_QUESTIONS)
+    assert run.exit_code == 0, run.output
+    assert "questions.jsonl: 10 questions" in run.output
+    change_spec(("sentences = 2", "tokens = 64"))
+    refused = kib(*WRITE_QUESTIONS, "--force")
+    assert refused.exit_code == 2
+    assert "own.toml: corpora.pumps.chunk: splitting by tokens requires a tokenizer; add a table" in refused.output
+
+
+def test_the_time_of_an_earlier_run(kib, server, monkeypatch):
+    """A dry run forecasts the time from an earlier run, even if the earlier run failed."""
+    monkeypatch.setattr("kib.run.speeds.SHORTEST", 0.0)
+    assert "output tokens, time unknown before the first answers, about" in kib(*WRITE_QUESTIONS, "--dry-run").stdout
+    server.faults = [None, None, None, 403]
+    change_spec(("base_url", "concurrency = 1\nbase_url"))
+    assert kib(*WRITE_QUESTIONS).exit_code == 2
+    assert "output tokens, about 1 s at the speed of an earlier run, about" in kib(*WRITE_QUESTIONS, "--dry-run").stdout
+
+
 def test_questions(kib, server):
     """The two most specific of four questions per passage are saved for the task `file`, each with its gold range."""
     run = kib(*WRITE_QUESTIONS)
