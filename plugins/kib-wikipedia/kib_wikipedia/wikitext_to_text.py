@@ -46,6 +46,13 @@ HIDDEN_TAGS = frozenset(
 )
 """Tags without readable text, such as notes, tables and images."""
 
+CODE_TAGS = frozenset(("nowiki", "pre", "source", "syntaxhighlight"))
+"""Tags whose content is displayed unchanged."""
+
+KEEPER = "\x02"
+KEPT = re.compile(f"{KEEPER}(\\d+){KEEPER}")
+"""Replaces code until all markup has been removed; wikitext never contains the character."""
+
 FORMULA_TAGS = frozenset(("math", "chem", "ce"))
 """Tags that contain a formula in TeX notation."""
 
@@ -94,6 +101,7 @@ LOOK_BACK = 80
 ATTACHED = re.compile(r"[\w.,;:)]\Z")
 """Matches a text that is usually followed by the mark of a note if no space follows."""
 
+CALL = re.compile(r"(?<=\w)\(\)")
 BRACKET = re.compile(r"[(\[)\]]")
 BETWEEN_BRACKETS = re.compile(r"[\s,;:·•/–—-]*")
 """Matches the characters that may remain between brackets after a template or note has been removed."""
@@ -177,7 +185,8 @@ def convert_page(
     dropped = {title.casefold() for title in dropped_sections}
     # Bold and italic quotes are often not closed; if they were parsed as tags, unclosed quotes would swallow links.
     sections = list(_sections(parse(wikitext, skip_style_tags=True), renderer))
-    page.text = _clean_up("\n\n".join(_section_texts(sections, dropped)))
+    text = _clean_up("\n\n".join(_section_texts(sections, dropped)))
+    page.text = KEPT.sub(lambda match: renderer.kept[int(match[1])], text)
     return page
 
 
@@ -250,6 +259,7 @@ class _Renderer:
         self.hidden_namespaces = hidden_namespaces
         self.page = page
         self.mark = mark
+        self.kept: list[str] = []  # code, whose brackets and spaces must not be removed as remnants of markup
         self.template, self.tag = nodes.Template, nodes.Tag
         self.methods: dict[type[Any], Callable[[Any], str]] = {
             nodes.Text: lambda text: _plain(str(text)),
@@ -364,14 +374,23 @@ class _Renderer:
             return "\n"
         if node.wiki_markup and tag in ("li", "dt", "dd"):
             return {"li": "- ", "dd": ": "}.get(tag, "")
-        if tag in ("nowiki", "pre", "source", "syntaxhighlight"):
-            inner = str(node.contents) if node.contents is not None else ""
+        if tag in CODE_TAGS:
+            inner = self._keep(str(node.contents or ""), entities=tag in ("nowiki", "pre"))
         else:
             inner = self.render(node.contents, in_line=tag not in BLOCK_TAGS)
         if tag in ("sup", "sub"):
             inner = remove_quotes(inner)
             return superscript(inner, before) if tag == "sup" else subscript(inner)
         return f"\n{inner}\n" if tag in BLOCK_TAGS else inner
+
+    def _keep(self, code: str, *, entities: bool) -> str:
+        """Return a mark that is replaced with the code at the end; lines keep their indentation."""
+        code = code.translate(dict.fromkeys(map(ord, KEEPER), ""))
+        lines = (unescape(code) if entities else code).strip("\n").split("\n")
+        if not any(map(str.strip, lines)):
+            return ""
+        self.kept.append("\n".join(map(str.rstrip, lines)))
+        return f"{KEEPER}{len(self.kept) - 1}{KEEPER}"
 
 
 def _formula(source: str) -> str:
@@ -409,11 +428,21 @@ def _clean_up(text: str) -> str:
 
 
 def _remove_empty_brackets(text: str) -> str:
-    """Remove all pairs of brackets without text between them, starting with the innermost pairs."""
+    """Remove all pairs of brackets without text between them, starting with the innermost pairs.
+
+    Brackets directly after a word, as in `main()`, are not remnants of markup.
+    """
     parts: list[str] = []
     opened: list[int] = []  # the indices in `parts` of opening brackets that are not followed by text
     position = 0
     for bracket in BRACKET.finditer(text):
+        if bracket.end() <= position:
+            continue
+        if CALL.match(text, bracket.start()):
+            opened.clear()
+            parts.append(text[position : bracket.end() + 1])
+            position = bracket.end() + 1
+            continue
         if not BETWEEN_BRACKETS.fullmatch(text, position, bracket.start()):
             opened.clear()
         parts.append(text[position : bracket.start()])

@@ -314,6 +314,24 @@ def test_linear_time(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("Calls main() and a [] ( ) of f.", "Calls main() and a of f."),
+        ("A <code>f()</code> b.", "A f() b."),
+        (
+            "A:<syntaxhighlight lang=c>\n  if (  ) {\n\n\n    f( )  ;&amp;\n| a\n</syntaxhighlight>",
+            "A:\n  if (  ) {\n\n\n    f( )  ;&amp;\n| a",
+        ),
+        ("A <nowiki>&lt;b&gt; [[c]] ( )</nowiki> d<nowiki/>e <nowiki> </nowiki>f.", "A <b> [[c]] ( ) de f."),
+        ("A\n<pre>\n  1 &lt;  2\n</pre>\nB\n<source>x\x021\x02</source>", "A\n\n  1 <  2\n\nB\n\nx1"),
+    ],
+)
+def test_code(wikitext: str, text: str) -> None:
+    """Code keeps its brackets, spaces and indentation."""
+    assert wikitext_to_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("a ( ; [, ]() ) b", "a b"),

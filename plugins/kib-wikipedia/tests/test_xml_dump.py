@@ -231,8 +231,12 @@ MARKUP = {
 }
 """Patterns of wikitext markup that must not occur in the text of an article."""
 
-QUOTED_MARKUP = {("ASCII", "braces of templates and tables")}
-"""Articles whose text legitimately contains markup characters: the article on ASCII contains braces."""
+QUOTED_MARKUP = {
+    ("ASCII", "braces of templates and tables"),
+    ("Algorithm", "hollow brackets"),
+    ("Algorithm", "spaces left over"),
+}
+"""Articles whose text legitimately contains markup characters: two articles contain code."""
 
 
 FORMULA = re.compile(r"\$[^$\n]*[\\{][^$\n]*\$")
