@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from kib_files.file_records import BLANK_PAGES, BrokenFileError, ConvertedFile, FileLimits, one_line
-from kib_files.pdf_layout import Run, page_lines
+from kib_files.pdf_layout import page_lines
+from kib_files.pdf_rows import Run
 
 __all__ = ["convert_pdf"]
 
@@ -34,14 +36,20 @@ LINE_ENDS = {"\r": (), "\n": (Run("\n"),), "\ufffe": (Run("-"), Run("\n")), "\2"
 pypdfium2 returns U+FFFE or U+0002 in place of a hyphen and the end of its line.
 """
 
+Box = tuple[float, float, float, float]
+"""The left, bottom, right and top edge of an area on a page, in points."""
+
 ANGLE_SAMPLE = 50
 """The number of characters whose angles determine how a page is turned."""
 
 LOGO = re.compile(r"\b(?:L\^A)?T_?EX\b")
 """The logos of TeX and LaTeX, whose letters are raised and lowered."""
 
-SPLIT_WORD = re.compile(r"(\w+)-\n(\w+)")
-HYPHENATED = re.compile(r"\w+-\w+")
+SPLIT_WORD = re.compile(
+    r"(?<!\w)(?<!\w[-\u2010])((?:\w+[-\u2010](?!\n))*+)(\w++)([-\u2010])\n(?=(\w+)((?:[-\u2010]\w+)*))"
+)
+WORD = re.compile(r"(?<!\w)(?<!\w[-\u2010])((?:\w+[-\u2010](?!\n))*+)(\w++)([-\u2010])\n(\w+)")
+WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
 
 UNREADABLE = re.compile("[\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
 """Characters without a meaning, from fonts that do not state which characters their glyphs are."""
@@ -52,6 +60,9 @@ MOST_UNREADABLE = 0.02
 MOST_PAGES = 20
 """Maximum number of page ranges in one remark."""
 
+PASSWORD_FIELD = 1 << 13
+"""The flag of form fields whose value a viewer does not show."""
+
 HIDDEN_ANNOTATION = 0x2 | 0x20
 """The flags of annotations that a viewer does not show."""
 
@@ -59,7 +70,8 @@ HIDDEN_ANNOTATION = 0x2 | 0x20
 def convert_pdf(data: bytes, _: str, __: FileLimits) -> ConvertedFile:
     """Return the text of all pages of a PDF, separated by blank lines, with the values of form fields after each page.
 
-    Remarks name the pages without text, pages whose columns were separated, and pages with unreadable characters.
+    Remarks name the pages without text, pages whose columns were separated, pages with unreadable characters, and pages
+    with text that is left out because it is outside the page.
     """
     import pypdfium2
 
@@ -77,6 +89,7 @@ def convert_pdf(data: bytes, _: str, __: FileLimits) -> ConvertedFile:
     remarks = {
         "columns drawn row by row, whose order may be wrong": _ranges(pages, lambda page: page.has_columns),
         "characters without a known meaning": _ranges(pages, lambda page: page.is_unreadable),
+        "text outside the page, which the text leaves out": _ranges(pages, lambda page: page.has_text_outside),
     }
     if len(texts) < len(pages):
         remarks[BLANK_PAGES] = f"{_ranges(pages, lambda page: not page.text)} of {len(pages)}"
@@ -86,22 +99,26 @@ def convert_pdf(data: bytes, _: str, __: FileLimits) -> ConvertedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """The text of a page, and two properties that a remark names."""
+    """The text of a page, and the properties that a remark names."""
 
     text: str
     has_columns: bool
     is_unreadable: bool
+    has_text_outside: bool
 
 
 def _read_page(document: Any, number: int) -> _Page:
     page = document[number]
     quarters = _turn_upright(page)
-    lines, has_columns = page_lines(_runs(page.get_textpage(), quarters))
+    runs = list(_runs(page.get_textpage(), quarters))
+    area = _turned(page.get_bbox(), quarters)
+    inside = [run for run in runs if not run.height or _is_inside(run, area)]
+    lines, has_columns = page_lines(inside)
     text = LOGO.sub(lambda found: re.sub(r"[_^]", "", found.group()), "\n".join(lines)).translate(REPLACEMENTS)
     joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     unreadable = len(UNREADABLE.findall(joined)) > MOST_UNREADABLE * len(joined)
     fields = "\n".join(_fields(document, page))
-    return _Page(f"{joined.strip()}\n\n{fields}".strip(), has_columns, unreadable)
+    return _Page(f"{joined.strip()}\n\n{fields}".strip(), has_columns, unreadable, len(inside) < len(runs))
 
 
 def _turn_upright(page: Any) -> int:
@@ -157,13 +174,22 @@ def _run(textpage: Any, text: str, start: int, last: int, direction: int) -> Run
     raw.FPDFText_GetLooseCharBox(textpage, first, box)
     raw.FPDFText_GetLooseCharBox(textpage, last, other)
     raw.FPDFText_GetCharOrigin(textpage, first, x, y)
-    if direction == 0:
-        return Run(text, box.left, other.right, y.value, box.top - box.bottom)
-    if direction == 1:
-        return Run(text, box.bottom, other.top, -x.value, box.right - box.left)
-    if direction == 2:
-        return Run(text, -box.right, -other.left, -y.value, box.top - box.bottom)
-    return Run(text, -box.top, -other.bottom, x.value, box.right - box.left)
+    left, bottom, _, top = _turned((box.left, box.bottom, box.right, box.top), direction)
+    _, _, right, _ = _turned((other.left, other.bottom, other.right, other.top), direction)
+    _, baseline, _, _ = _turned((x.value, y.value, x.value, y.value), direction)
+    return Run(text, left, right, baseline, top - bottom)
+
+
+def _turned(box: Box, direction: int) -> Box:
+    """Return the left, bottom, right and top edge of a box on a page whose text has been turned to the right."""
+    left, bottom, right, top = box
+    return (box, (bottom, -right, top, -left), (-right, -top, -left, -bottom), (-top, left, -bottom, right))[direction]
+
+
+def _is_inside(run: Run, area: Box) -> bool:
+    """Return whether at least a part of a run is inside an area."""
+    left, bottom, right, top = area
+    return run.left < right and run.right > left and bottom < run.baseline + run.height and run.baseline < top
 
 
 def _fields(document: Any, page: Any) -> Iterator[str]:
@@ -182,10 +208,12 @@ def _fields(document: Any, page: Any) -> Iterator[str]:
 
 
 def _field(form: Any, annotation: Any) -> Iterator[str]:
-    """Yield the name and value of a form field, unless the field is empty, a button, or a box without a check mark."""
+    """Yield the name and value of a form field, unless it is empty, a password, a button, or an unchecked box."""
     from pypdfium2 import raw
 
     kind = raw.FPDFAnnot_GetFormFieldType(form, annotation)
+    if kind == raw.FPDF_FORMFIELD_TEXTFIELD and raw.FPDFAnnot_GetFormFieldFlags(form, annotation) & PASSWORD_FIELD:
+        return
     value = _string(raw.FPDFAnnot_GetFormFieldValue, form, annotation)
     if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
         value = value if raw.FPDFAnnot_IsChecked(form, annotation) else ""
@@ -207,15 +235,21 @@ def _string(function: Callable[..., int], *arguments: Any) -> str:
 def _join_words(text: str) -> str:
     """Join words that a hyphen splits at the end of a line.
 
-    The hyphen remains if the document contains the hyphenated word within a line, and before capitals and digits.
+    The hyphen remains before capitals and digits, after single letters, and if the document contains the hyphenated
+    word within a line. A word with other hyphens also keeps its last one, unless the document contains the joined word.
     """
-    known = {word.lower() for word in HYPHENATED.findall(text)}
+    known = {word.lower().replace("\u2010", "-") for word in WORD.findall(text)}
+    known |= {part for word in known for part in word.split("-")} | {
+        "-".join(pair) for word in known for pair in pairwise(word.split("-"))
+    }
 
     def joined(found: re.Match[str]) -> str:
-        first, second = found.groups()
-        keeps_hyphen = not second[0].islower() or not first[-1].isalpha() or len(first) == 1
-        hyphen = "-" if keeps_hyphen or f"{first}-{second}".lower() in known else ""
-        return f"{first}{hyphen}{second}"
+        start, first, hyphen, second, end = found.groups()
+        whole = f"{start}{first}-{second}{end}".lower().replace("\u2010", "-")
+        must_keep = not second[0].islower() or not first[-1].isalpha() or len(first) == 1
+        may_keep = start and f"{first}{second}".lower() not in known
+        keeps_hyphen = must_keep or whole in known or f"{first}-{second}".lower() in known or may_keep
+        return f"{start}{first}{hyphen if keeps_hyphen else ''}"
 
     return SPLIT_WORD.sub(joined, text)
 

@@ -96,6 +96,56 @@ def test_table(convert: Convert) -> None:
     assert not converted.remarks
 
 
+MIDDLE = (
+    "The lamp of the northern pier is lit at",
+    "dusk by the keeper, who also winds the",
+    "clock of the tower and notes the height",
+    "of the tide. On foggy nights he sounds",
+    "a horn every two minutes until the fog",
+    "has lifted and the boats have returned.",
+)
+
+
+def test_three_columns(convert: Convert) -> None:
+    """Three columns that a page draws row by row are read one after the other, and a remark names the page."""
+    lines = enumerate(zip(LEFT, MIDDLE, RIGHT, strict=True))
+    page = "".join(at(40 + 180 * n, 700 - 12 * y, text, 8) for y, row in lines for n, text in enumerate(row))
+    converted = convert(page)
+    assert converted.text.split() == words(LEFT, MIDDLE, RIGHT)
+    assert converted.remarks == {"columns drawn row by row, whose order may be wrong": "page 1"}
+
+
+@pytest.mark.parametrize(("left", "right"), [(LEFT * 2, RIGHT), (LEFT, RIGHT * 2), (LEFT + LEFT[:1], RIGHT)])
+def test_unequal_columns(convert: Convert, left: Sequence[str], right: Sequence[str]) -> None:
+    """The end of the longer column belongs to the column, but a line after a wide gap does not."""
+    page = ""
+    for number in range(max(len(left), len(right))):
+        page += "".join(at(72, 700 - 12 * number, text) for text in left[number : number + 1])
+        page += "".join(at(320, 700 - 12 * number, text) for text in right[number : number + 1])
+    converted = convert(page + at(72, 500, "Heading"))
+    assert converted.text.split() == words(left, right, ["Heading"])
+    assert converted.remarks == {"columns drawn row by row, whose order may be wrong": "page 1"}
+
+
+def test_cells_with_one_character(convert: Convert) -> None:
+    """Table cells with one character are in the line of their row."""
+    rows = [("Valve", "12", "3"), ("Pump", "7", "8"), ("Hose", "75", "x")]
+    places = (72, 300, 420)
+    page = "".join(at(x, 700 - 16 * n, cell) for n, row in enumerate(rows) for x, cell in zip(places, row, strict=True))
+    assert convert(page).text == "Valve  12  3\nPump  7  8\nHose  75  x"
+
+
+@pytest.mark.parametrize(("box", "shown"), [("", "Inside"), ("/CropBox [60 60 500 720]", "Inside")])
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_text_outside_the_page(convert: Convert, box: str, shown: str, rotation: int) -> None:
+    """Text outside the visible part of a page is left out, and a remark names the page."""
+    outside = [at(72, -300, "below"), at(72, 900, "above"), at(700, 700, "right"), at(-90, 700, "left")]
+    outside += [at(72, 750, "cropped"), at(72, 40, "cropped")] if box else []
+    converted = convert(at(72, 700, shown) + "".join(outside), entries=f"{box} /Rotate {rotation}")
+    assert converted.text == shown
+    assert converted.remarks == {"text outside the page, which the text leaves out": "page 1"}
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize(("cosine", "sine"), [(1, 0), (0, 1), (-1, 0), (0, -1)])
 def test_rotation(convert: Convert, rotation: int, cosine: int, sine: int) -> None:
@@ -115,6 +165,24 @@ def test_scripts(convert: Convert) -> None:
     assert " ".join(convert(page).text.split()) == "It is 10⁶ Pa of H₂O. The 4th pump, x^(k+1) A note in small type"
 
 
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([(72, 0, "10", 10), (83.1, 5, "6", 10), (91.5, 0, "Pa", 10)], "10⁶ Pa"),
+        ([(72, 0, "H", 10), (79.2, -3, "2", 10), (84.8, 0, "O", 10)], "H₂O"),
+        ([(72, 0, "It is 10", 10), (101.5, 4, "6", 6), (107, 0, "kg", 10)], "It is 10⁶ kg"),
+        ([(72, 4, "1", 6), (76, 0, "Note of the master", 10)], "¹Note of the master"),
+        ([(72, 0, "10", 10), (83.1, 1, "6", 10)], "106"),
+        ([(72, 0, "10", 10), (90, 5, "6", 10)], "10 6"),
+        ([(72, 0, "10", 10), (83.1, 5, "pumps", 10)], "10pumps"),
+        ([(72, -20, "T", 40), (97, 0, "he valve", 10)], "The valve"),
+    ],
+)
+def test_scripts_of_any_size(convert: Convert, parts: Sequence[tuple[float, float, str, int]], text: str) -> None:
+    """A digit as large as its base is a script if it touches the base, and no script ends its line."""
+    assert convert("".join(at(x, 700 + y, part, size) for x, y, part, size in parts)).text == text
+
+
 def test_form_fields(convert: Convert) -> None:
     """The values of form fields and typed notes follow the text of their page, unless they are hidden or empty."""
     widget = "<< /Type /Annot /Subtype /Widget /Rect [120 695 300 710] {} >>"
@@ -125,6 +193,7 @@ def test_form_fields(convert: Convert) -> None:
         "/FT /Btn /T (agree) /V /Yes /AS /Yes",
         "/FT /Btn /T (refuse) /V /Off /AS /Off",
         "/FT /Tx /T (secret) /V (no) /F 2",
+        "/FT /Tx /T (password) /V (no) /Ff 8192",
     ]
     objects = [
         widget.format(field).replace("/F 4", "") if "/F 2" in field else widget.format(field) for field in fields
@@ -146,6 +215,18 @@ def test_form_fields(convert: Convert) -> None:
         ("non-\nUS", "non-US"),
         ("an e-\nmail", "an e-mail"),
         ("first -\nsecond", "first -\nsecond"),
+        ("the state-of-the-\nart methods", "the state-of-the-art methods"),
+        (
+            "a state-of-the-art pump, the state-\nof-the-art valve",
+            "a state-of-the-art pump, the state-of-the-art valve",
+        ),
+        (
+            "the most-recently-used key, the most-\nrecently-seen key",
+            "the most-recently-used key, the most-recently-seen key",
+        ),
+        ("inter-\nna-\ntional", "international"),
+        ("well-informa-\ntion, information", "well-information, information"),
+        ("the pres\u2010\nsure of an X\u2010\nray", "the pressure of an X\u2010ray"),
     ],
 )
 def test_hyphens(text: str, joined: str) -> None:
