@@ -240,8 +240,8 @@ def plan(spec: Path, results: Path, work: Path, trust_remote_code: bool, quiet: 
 def check(spec: Path, results: Path, work: Path, trust_remote_code: bool, no_probe: bool, quiet: bool) -> None:
     """Check the data, prompts and token lengths of a spec, and forecast its cost, before an expensive run.
 
-    The forecast states the missing requests, tokens, training runs, time and peak memory. If the spec declares corpora
-    but neither tasks nor methods, kib check describes the passages of the corpora.
+    The forecast states the missing requests, tokens, training runs, time and peak memory. If the spec declares no
+    methods, kib check describes the passages of the corpora and the questions of the tasks.
     """
     from kib.commands.announce import announce
     from kib.commands.check import check as check_plan

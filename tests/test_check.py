@@ -429,6 +429,47 @@ def test_corpora_are_checked_without_tasks(bench):
     assert not (bench.folder / "results").exists()
 
 
+def test_tasks_are_checked_without_methods(bench):
+    """For a file without methods, `kib check` reads the tasks, locates their gold, and reports unusable questions."""
+    bench.write_toy()
+    tables = bench.spec.read_text(encoding="utf-8").partition("[methods.")[0]
+    bench.write(tables)
+    text = checked(bench)
+    assert text.startswith("toy: the file declares no methods, so only the corpora and the tasks are checked\n\n")
+    assert "corpus people: 6 documents" in text
+    assert "\ntask people: 18 questions, 6 groups, 18 with gold\n" in text
+    rows = [json.loads(line) for line in (bench.folder / "people.jsonl").read_text(encoding="utf-8").splitlines()]
+    copy = {**rows[0], "id": "copy", "start": 0, "end": 3}
+    bench.write(tables, people_jsonl="".join(json.dumps(row) + "\n" for row in (*rows, copy)))
+    text = checked(bench)
+    assert "  1 question repeats an earlier question and its options (copy repeats ada-0)\n" in text
+    assert "  1 gold range without `quote`\n" in text
+    bench.write(tables, people_jsonl=json.dumps({**copy, "document": "zoe"}))
+    assert "1 gold document of the questions is not in the corpus: 'zoe'" in checked(bench, 2)
+    bench.write(tables.partition("[corpora.")[0] + '[tasks.t]\nplugin = "file"\npath = "people.jsonl"\n')
+    assert "\ntask t: 1 question, 1 group, 1 with gold\n" in checked(bench)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "place", "k"),
+    [
+        ("top_k = [2]", "top_k = [9]", "m/random,k=9/people,0-shot", 9),
+        ('plugin = "oracle"\nothers = 1', 'plugin = "oracle"\nothers = 7', "m/oracle/people,0-shot", 8),
+    ],
+)
+def test_too_few_passages_are_reported(bench, before, after, place, k):
+    """`kib check` counts the questions with fewer passages than requested, as the table of a run does."""
+    bench.write_toy()
+    [line] = [line for line in checked(bench).splitlines() if "few passages" in line]
+    assert bench.run() == {}
+    short = sum(len(score.passages) < 3 for score in bench.scores("m/rag,k=3/people,0-shot"))
+    assert line.startswith("m/rag,k=3/people,0-shot: ")
+    assert line.endswith(f"; few passages: {short} questions with fewer than 3")
+    edit(bench, before, after)
+    [line] = [line for line in checked(bench).splitlines() if line.startswith(f"{place}: ")]
+    assert line.endswith(f"; few passages: 18 questions with fewer than {k}")
+
+
 def test_corpora_need_a_tokenizer_for_tokens(bench):
     """If a file declares only corpora, splitting by tokens requires a model, and the other corpora are still shown."""
     bench.write(CORPORA.format(documents="[]").replace("sentences = 1", "tokens = 9"))

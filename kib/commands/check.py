@@ -1,6 +1,6 @@
 """The command `kib check`: reads the data, renders all prompts and counts their tokens, without scoring.
 
-If a file declares corpora but neither tasks nor methods, `kib check` describes the passages of the corpora.
+If a file declares no methods, `kib check` describes the passages of the corpora and the questions of the tasks.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from kib.commands.retrieve.records import QuerySet
 from kib.commands.server_report import probe_servers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
-from kib.interfaces import CheckedModel, CheckedTrainer, OnlinePlugin
+from kib.interfaces import CheckedModel, CheckedTrainer, GoldRetriever, OnlinePlugin
 from kib.plan.planner import Plan, passages_of
 from kib.plan.steps import PlannedCell, WeightsStep
 from kib.plugins.resolve import Lock, open_spec
@@ -26,6 +26,8 @@ from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
+from kib.run.steps.gold_passages import locate_gold
+from kib.run.steps.passages import Passages
 from kib.safe_text import one_line
 from kib.spec.load import Spec, read_draft
 from kib.spec.messages import show_value
@@ -67,7 +69,7 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
                 _add_problem(problems, work, "preparing cells", error, 1)
             advance(1)
     checked = _check_models(steps, problems)
-    lines += [_row(prepared) for prepared in ready]
+    lines += [_row(prepared, _requested(plan, prepared.plan)) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
     lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work)]
     lines += [*_task_notes(plan, work), *_pair_forms(steps)]
@@ -117,21 +119,23 @@ def _removed_characters(plan: Plan, work: Work) -> list[str]:
 
 
 def read_corpora(path: Path, *, trust_remote_code: bool = False) -> tuple[Spec, Lock] | None:
-    """Return a file that declares corpora but nothing to measure, or None if the file declares methods or tasks.
+    """Return a file that declares corpora or tasks but nothing to measure, or None if the file declares methods.
 
     Raises SpecError that lists all mistakes in the file, except that models, tasks and methods may be missing.
     """
     draft = read_draft(path, whole=False)
-    if draft.names("tasks") or draft.names("methods") or not draft.names("corpora"):
+    if draft.names("methods") or not (draft.names("corpora") or draft.names("tasks")):
         return None
     return open_spec(path, trust_remote_code=trust_remote_code, whole=False)
 
 
 def check_corpora(spec: Spec, lock: Lock, work: Work, progress: Progress) -> Report:
-    """Split every corpus of a file, and describe the passages of each corpus."""
+    """Split every corpus of a file and read every task, and describe the passages and the questions."""
     steps = SharedSteps(Plan(spec, lock, ()), work, progress)
-    lines = [f"{spec.name}: the file declares no tasks and no methods, so only the corpora are checked"]
+    what = "methods, so only the corpora and the tasks" if spec.tasks else "tasks and no methods, so only the corpora"
+    lines = [f"{spec.name}: the file declares no {what} are checked"]
     problems: dict[str, int] = {}
+    split: dict[str, Passages] = {}
     for name, table in spec.corpora.items():
         if table.chunk and table.chunk.tokens and not spec.models:
             problems[
@@ -142,12 +146,34 @@ def check_corpora(spec: Spec, lock: Lock, work: Work, progress: Progress) -> Rep
         try:
             step = passages_of(spec, lock, name)
             record = steps.record_of("passages", step, steps.passages)
-            queries = of_corpus(name, lock)
+            split[name], queries = steps.passages(step), of_corpus(name, lock)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             _add_problem(problems, work, f"splitting corpus {name}", error, 1)
         else:
             lines += ["", *describe_corpus(record, histogram=True), *(_describe_queries(queries) if queries else ())]
+    for name, task in spec.tasks.items():
+        try:
+            lines += ["", *_describe_task(steps, name, split.get(str(task.corpus)))]
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
+            _add_problem(problems, work, f"reading task {name}", error, 1)
     return Report("\n".join(lines), tuple(problems))
+
+
+def _describe_task(steps: SharedSteps, name: str, passages: Passages | None) -> Iterator[str]:
+    """Yield lines about the test questions of a task; the gold is located if the corpus of the task is split."""
+    task = steps.rendered_task(name, "test")
+    questions = [task.questions[row] for row in task.rows] if task.questions else []
+    groups = len({question.group for question in questions if question.group is not None})
+    gold = {question.id: question.gold for question in questions if question.gold}
+    parts = [counted(len(task.rows), "question"), *([counted(groups, "group")] if groups else [])]
+    yield f"task {name}: {', '.join([*parts, *([f'{len(gold):,} with gold'] if gold else [])])}"
+    remarks = task.notes(0)
+    remarks += [f"removed invisible characters: {describe_removed(task.removed)}"] if task.removed else []
+    if gold and passages and steps.plan.spec.tasks[name].role == "target":
+        located = locate_gold(gold, passages)
+        remarks += located.remarks()
+        remarks += [f"{counted(located.unquoted, 'gold range')} without `quote`"] if located.unquoted else []
+    yield from (f"  {one_line(remark)}" for remark in remarks)
 
 
 def _describe_queries(queries: QuerySet) -> Iterator[str]:
@@ -241,15 +267,26 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
     )
 
 
-def _row(prepared: PreparedCell) -> str:
-    """Return the number of questions, the prompt lengths and the number of dropped passages of a cell."""
+def _requested(plan: Plan, cell: PlannedCell) -> int:
+    """Return the number of passages that a cell requests per question."""
+    if cell.hits is None:
+        return 0
+    retriever = plan.lock.get("retrievers", cell.hits.retriever).plugin
+    own = retriever.fixed_k() if cell.k is None and isinstance(retriever, GoldRetriever) else None
+    return cell.k or own or 0
+
+
+def _row(prepared: PreparedCell, k: int) -> str:
+    """Return the size of a cell, its prompt lengths, and the number of questions with fewer than `k` passages."""
     tokens = [prompt.tokens for prompt in prepared.prompts if prompt.tokens is not None]
     lengths = "tokens not counted"
     if tokens:
         lengths = f"tokens {min(tokens)} / {median(tokens):.0f} / {max(tokens)} (minimum / median / maximum)"
     dropped = sum(prompt.dropped for prompt in prepared.prompts)
     cuts = f", {counted(dropped, 'passage')} dropped" if dropped else ""
-    return f"{prepared.plan.cell.place}: {counted(len(prepared.prompts), 'question')}, {lengths}{cuts}"
+    few = sum(len(passages) < k for passages in prepared.retrieved)
+    short = f"; few passages: {counted(few, 'question')} with fewer than {k}" if few else ""
+    return f"{prepared.plan.cell.place}: {counted(len(prepared.prompts), 'question')}, {lengths}{cuts}{short}"
 
 
 def _forecast(forecaster: Forecaster, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:
