@@ -165,7 +165,9 @@ def test_a_server_that_is_down(concurrent, caplog):
     made = make_plugin(LmEvalModel, {**options, "local_args": {"base_url": url, "num_concurrent": concurrent}})
     with pytest.raises(StepError, match=rf"^{url}: the connection failed \(\w+\); .* run the same command again"):
         answer(made.load(), generate("a", "b"))
-    assert re.fullmatch(rf"{url}: the connection failed \(\w+\)", made.probe(["generate_until"])["generate_until"])
+    reasons = made.probe(["loglikelihood", "generate_until"])  # without a tokenizer, lm-eval would not even connect
+    assert reasons.keys() == {"loglikelihood", "generate_until"}
+    assert all(re.fullmatch(rf"{url}: cannot connect to the server \(\w+\)", reason) for reason in reasons.values())
     gc.collect()  # asyncio logs the errors of unfinished requests when their tasks are deleted
     assert caplog.messages == []
 

@@ -1,6 +1,7 @@
 """lm-eval's backends that send requests to a server: small batches, chats, clear errors and test requests."""
 
 import json
+import socket
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from functools import partial, wraps
 from http import HTTPStatus
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.model import LM
 
-__all__ = ["CAPABILITIES", "Server", "prepare_server_backend", "send_test_requests"]
+__all__ = ["CAPABILITIES", "Server", "prepare_server_backend", "send_test_requests", "why_unreachable"]
 
 CAPABILITIES = {
     "loglikelihood": "log-probabilities of the prompt",
@@ -45,6 +47,12 @@ NO_TOKENIZER = (
     "lm-eval needs the model's tokenizer for log-probabilities; set `tokenizer_backend` and `tokenizer` in `args`, or "
     "use tasks that generate text"
 )
+
+PORTS = {"http": 80, "https": 443}
+"""The default ports."""
+
+CONNECTION_SECONDS = 10.0
+"""The number of seconds after which a server without a connection counts as unreachable."""
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """The HTTP statuses below 500 after which a retry may succeed."""
@@ -108,6 +116,18 @@ def send_test_requests(lm: "LM", kinds: Collection[str]) -> dict[str, str]:
         except KibError as error:
             reasons[request.kind] = str(error)
     return reasons
+
+
+def why_unreachable(address: str) -> str:
+    """Return a sentence if kib cannot connect to a server, or "" if it can, or if a proxy connects to the server."""
+    parts = urlsplit(address)
+    if requests.utils.get_environ_proxies(address):
+        return ""
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or PORTS[parts.scheme]), CONNECTION_SECONDS):
+            return ""
+    except OSError as error:
+        return f"{address}: cannot connect to the server ({type(error).__name__})"
 
 
 def _small_batches(size: int, instances: "Sequence[Instance]") -> list[list[int]]:

@@ -268,13 +268,16 @@ class LmEvalModel:
     def probe(self, kinds: Collection[str]) -> Mapping[str, str]:
         """Send one test request of each kind to the server; return the reason for each kind without a valid answer."""
         from kib.harness.backends import free
-        from kib.harness.server_backends import send_test_requests
+        from kib.harness.server_backends import send_test_requests, why_unreachable
 
         lm = self.load()
         try:
-            return send_test_requests(lm, kinds)
+            reasons = send_test_requests(lm, kinds)
         finally:
             free(lm)
+        # a backend may fail before it connects, for example without a tokenizer, and hide that the server is down
+        unreachable = why_unreachable(self.probed_server() or "") if reasons else ""
+        return dict.fromkeys(reasons, unreachable) if unreachable else reasons
 
     def _backend(self) -> type["LM"]:
         """Return the class of the backend; raise InputError if lm-eval has no such backend or a package is missing."""
