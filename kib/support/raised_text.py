@@ -7,6 +7,12 @@ __all__ = ["grouped", "subscript", "superscript", "with_gap"]
 SUPERSCRIPTS = str.maketrans("0123456789+-\u2212=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱ")
 SUBSCRIPTS = str.maketrans("0123456789+-\u2212=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 
+SMALL = frozenset(map(chr, {*SUPERSCRIPTS.values(), *SUBSCRIPTS.values()}))
+"""The small characters of superscripts and subscripts."""
+
+ABSORBING, ABSORBED = frozenset(("fraction", "function", "root")), frozenset(("fraction", "function"))
+"""The kinds of elements whose end merges with the text that follows, and whose start merges with the text before."""
+
 ORDINAL = re.compile(r"st|nd|rd|th", re.IGNORECASE)
 """The raised endings of English ordinal numbers, which are usually written on the line: 4th."""
 
@@ -33,10 +39,24 @@ def grouped(text: str) -> str:
     return text if ATOM.fullmatch(text) else f"({text})"
 
 
-def with_gap(line: str, part: str, *, open_end: bool) -> str:
-    """Append a part to a line; if the line has an open end, a space separates a letter, a digit or a root from it."""
-    gap = " " if open_end and (part[:1].isalnum() or part.startswith("√")) else ""
-    return f"{line}{gap}{part}"
+def with_gap(line: str, part: str, last: str, first: str) -> str:
+    """Append a part to the line of an equation, after a space if both would otherwise merge to another number or name.
+
+    `last` is the kind of the element at the end of the line, and `first` the kind of the element at the start of the
+    part: "fraction", "function", "root", "script", "prescript" (a script to the left), "number" or "" (other elements).
+    """
+    if not line or not part:
+        return line + part
+    is_plain = line[-1].isalnum() and line[-1] not in SMALL
+    absorbs = last in ABSORBING or (last == "script" and is_plain)
+    merges = (
+        (absorbs and (part[0].isalnum() or first == "root"))
+        or (last == "script" and part[0].isdigit())
+        or (last == first == "number")
+        or (first in ABSORBED and line[-1].isalnum() and part[0].isalnum())
+        or (first in ("root", "prescript") and line[-1].isalnum() and part[0] != "√")
+    )
+    return f"{line} {part}" if merges else line + part
 
 
 def _small(text: str, characters: dict[int, int], mark: str) -> str:

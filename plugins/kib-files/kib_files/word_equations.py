@@ -27,11 +27,22 @@ def equation_text(element: Element) -> str:
 
 
 def _all(elements: Iterable[Element]) -> str:
-    line, previous = "", ""
+    line, last = "", ""
     for element in elements:
-        line = with_gap(line, equation_text(element), open_end=previous in OPEN_ENDS)
-        previous = element.tag.removeprefix(MATH)
+        text = equation_text(element)
+        if text:
+            line = with_gap(line, text, last, _kind(element, 0))
+            last = _kind(element, -1)
     return line
+
+
+def _kind(element: Element, end: int) -> str:
+    """Return the kind, as `with_gap` expects, of the first (0) or last (-1) structure inside an element."""
+    name = element.tag.removeprefix(MATH)
+    inner = [child for child in element if not child.tag.endswith("Pr")]
+    if name in STRUCTURES or not inner:
+        return KINDS.get(name, "")
+    return _kind(inner[end], end)
 
 
 def _part(element: Element, name: str) -> str:
@@ -122,8 +133,15 @@ def _lines(element: Element) -> str:
     return "; ".join(map(_all, element.findall(f"{MATH}e")))
 
 
-OPEN_ENDS = frozenset(("f", "rad"))
-"""Fractions and roots, whose text would absorb a letter or a digit that follows immediately."""
+KINDS: Mapping[str, str] = {
+    "f": "fraction",
+    "func": "function",
+    "nary": "function",
+    "rad": "root",
+    "sPre": "prescript",
+    **dict.fromkeys(("limLow", "limUpp", "sSub", "sSubSup", "sSup"), "script"),
+}
+"""The kinds of structures whose texts can merge with the text next to them."""
 
 STRUCTURES: Mapping[str, Callable[[Element], str]] = {
     "acc": _accent,

@@ -255,8 +255,15 @@ def test_style_sheets_keep_the_marks_of_lists(tmp_path: Path, style: str, listin
         ("<mn>3</mn><msqrt><mn>7</mn></msqrt><mn>2</mn>", "3√7 2"),
         ("<mn>3</mn><mn>4</mn>", "3 4"),
         ("<mfrac><mn>1</mn><mn>2</mn></mfrac><mo>+</mo><mi>x</mi>", "1/2+x"),
+        ("<mn>2</mn><mfrac><mn>1</mn><mn>3</mn></mfrac>", "2 1/3"),
+        ("<mn>2</mn> <mrow> <mstyle><mfrac><mn>1</mn><mn>3</mn></mfrac></mstyle> </mrow><mn>5</mn>", "2 1/3 5"),
+        ("<msup><mi>x</mi><mn>10</mn></msup><mroot><mi>y</mi><mn>3</mn></mroot>", "x¹⁰ ³√y"),
+        ("<msup><mn>10</mn><mn>6</mn></msup><mn>5</mn>", "10⁶ 5"),
+        ("<semantics><mn>7</mn><annotation>7</annotation></semantics><mfrac><mn>1</mn><mn>2</mn></mfrac>", "7 1/2"),
+        ("<mn>2</mn><msup><mn>10</mn><mn>6</mn></msup>", "2 10⁶"),
+        ("<msub><mi>v</mi><mi>max</mi></msub><mi>t</mi>", "v_max t"),
     ],
 )
 def test_neighbours_in_a_formula_stay_apart(tmp_path: Path, formula: str, text: str) -> None:
-    """A number, letter or root after a fraction, a root or another number is separated by a space."""
+    """A number, letter or root is separated from a fraction, a root, an exponent or another number by a space."""
     assert convert(tmp_path, f"<meta charset=utf-8><p><math>{formula}</math></p>").text == text
