@@ -1,11 +1,11 @@
 """Compute the parser functions of MediaWiki that display words or numbers, such as `#if`, `#expr` and `formatnum`."""
 
-import ast
-import operator
 import re
 from collections.abc import Callable, Sequence
 
-__all__ = ["function_name", "function_text"]
+from kib_wikipedia.expressions import expression_value
+
+__all__ = ["FIRST_ARGUMENT", "function_name", "function_text", "mark_arguments"]
 
 Arguments = Sequence[str]
 """The arguments of a parser function as plain text; the first argument follows the colon."""
@@ -18,17 +18,8 @@ OTHER_FUNCTIONS = frozenset(
 )
 """Parser functions without "#" that are counted by name, because their text depends on the wiki."""
 
-OPERATORS: dict[type, Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
-ARITHMETIC = re.compile(r"[\d.+*/%() -]{1,100}")
-ROUNDED = re.compile(r"(.+)\bround *(-?\d{1,2})")
-WORDS = {"−": "-", "–": "-", "^": "**", "div": "/", "mod": "%", "&nbsp;": " "}
+FIRST_ARGUMENT = "\x03|"
+"""Separates the name of a parser function from its first argument; wikitext never contains the control character."""
 
 
 def function_name(name: str) -> str | None:
@@ -39,6 +30,15 @@ def function_name(name: str) -> str | None:
         return name.strip().lower()
     known = function in FUNCTIONS or function in OTHER_FUNCTIONS
     return function if function.startswith("#") or (colon and known) else None
+
+
+def mark_arguments(wikitext: str) -> str:
+    """Return wikitext in which FIRST_ARGUMENT precedes the first argument of each parser function.
+
+    mwparserfromhell takes a function's first argument for a part of the name of a template, and returns the whole call
+    as text if this name contains `<`, a link, a tag or a line break.
+    """
+    return CALL.sub(lambda call: f"{call[0]}{FIRST_ARGUMENT}", wikitext.replace(FIRST_ARGUMENT[0], ""))
 
 
 def function_text(function: str, arguments: Arguments) -> str | None:
@@ -85,39 +85,15 @@ def _switch(arguments: Arguments) -> str:
 
 
 def _expression(arguments: Arguments) -> str | None:
-    """Return the value of an arithmetic expression: `{{#expr: 7 / 3 round 2}}` becomes "2.33"."""
-    source = arguments[0].lower()
-    for word, sign in WORDS.items():
-        source = source.replace(word, sign)
-    rounded = ROUNDED.fullmatch(source.strip())
-    value = _value(rounded[1] if rounded else source)
-    if value is None:
-        return None
-    return f"{round(value, int(rounded[2])) if rounded else value:.14g}"
+    """Return the value of an expression: `{{#expr: 7 / 3 round 2}}` becomes "2.33"."""
+    value = expression_value(arguments[0])
+    return None if value is None else f"{value + 0.0:.14g}"  # without the sign of -0
 
 
-def _value(source: str) -> float | None:
-    source = re.sub(r"(?<![\d.])0+(?=\d)", "", " ".join(source.split()))  # Python rejects numbers such as 007
-    if not ARITHMETIC.fullmatch(source):
-        return None
-    try:
-        value = _computed(ast.parse(source, mode="eval").body)
-    except (SyntaxError, ArithmeticError, TypeError, RecursionError, MemoryError):
-        return None
-    return value if isinstance(value, float) else None
-
-
-def _computed(node: ast.expr) -> float:
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_computed(operand)
-        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _computed(operand)
-        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATORS:
-            return OPERATORS[type(sign)](_computed(left), _computed(right))
-    raise SyntaxError("expected an arithmetic expression")
+def _if_expression(arguments: Arguments) -> str | None:
+    """Return the text for a true or a false expression: `{{#ifexpr: 3 > 2|big|small}}` becomes "big"."""
+    value = expression_value(arguments[0]) if arguments[0] else 0
+    return None if value is None else _at(arguments, 1 if value else 2)
 
 
 def _first(arguments: Arguments) -> str:
@@ -143,6 +119,7 @@ def _padded(adjust: Callable[[str, int, str], str]) -> Callable[[Arguments], str
 FUNCTIONS: dict[str, Callable[[Arguments], str | None]] = {
     "#if": _if,
     "#ifeq": _if_equal,
+    "#ifexpr": _if_expression,
     "#iferror": _if_error,
     "#switch": _switch,
     "#expr": _expression,
@@ -157,3 +134,7 @@ FUNCTIONS: dict[str, Callable[[Arguments], str | None]] = {
     "padright": _padded(str.ljust),
 }
 """Maps the lowercase name of a parser function to the function that computes its text."""
+
+WITHOUT_SIGN = "|".join(name for name in sorted(OTHER_FUNCTIONS.union(FUNCTIONS)) if not name.startswith("#"))
+CALL = re.compile(rf"\{{\{{\s*(?:#(?!tag\s*:)[^\s:|<>{{}}\[\]]+|{WITHOUT_SIGN})\s*:", re.IGNORECASE)
+"""Matches the name of a parser function; the first argument of `#tag` is the name of a tag, and stays unmarked."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from kib.support.raised_text import subscript, superscript
+from kib_wikipedia.expressions import rounded
 
 __all__ = ["QUANTITY_FUNCTIONS"]
 
@@ -18,6 +19,9 @@ RANGE_SIGNS |= {word: word for word in ("to", "and", "or", "by", "to about", "an
 JOINED_SIGNS = {"-": "–", "–": "–", ",": ", ", ", and": ", and ", ", or": ", or "}
 """The words and signs between two numbers of `convert`, displayed between spaces or, in JOINED_SIGNS, unchanged."""
 
+VARIANT = re.compile(r"(?<=\w)(?:-|\([-x]\))$")
+"""The end of a range word that changes only how the quantity is displayed, as in `to-`, `and(-)` and `by(x)`."""
+
 UNITS = {
     "C": "°C",
     "F": "°F",
@@ -31,6 +35,22 @@ UNITS = {
 }
 POWER_OF_TEN = re.compile(r"e(\d+)(?=[A-Za-z])")
 LARGE_NUMBERS = {"3": "thousand ", "6": "million ", "9": "billion ", "12": "trillion "}
+UNITS_OF_VAL = {
+    "degC": "°C",
+    "degF": "°F",
+    "deg": "°",
+    "arcmin": "′",
+    "arcsec": "″",
+    "angstrom": "Å",
+    "ohm": "Ω",
+    "Ohm": "Ω",
+    "um": "µm",
+    "us": "µs",
+    "ug": "µg",
+}
+JOINED_UNITS = frozenset("°′″%")
+"""The units of `val`, in which `C` is the coulomb, and the units that follow their number without a space."""
+
 AREA = re.compile(r"(?<=[a-zµ])[23]$")
 """The exponent in the code of a unit, such as `km2`."""
 
@@ -71,7 +91,8 @@ def _convert(unnamed: Unnamed, named: Named) -> str:
         if joint == " " and not values:
             break
         unit = _unit(values.pop(0)) if values else ""
-        text += joint + " ".join(part for part in (numbers, before, unit, after) if part)
+        quantity = " ".join(part for part in (numbers, before, unit) if part)
+        text += joint + quantity + (f" {after}" if after and not after.startswith("-") else after)
         before = after = ""
         joint = _take_separator(values) or " "
     return text or next(iter(unnamed), "")
@@ -93,7 +114,7 @@ def _take_separator(values: list[str]) -> str | None:
     """Remove the range word at the start of a list if a number follows, and return the range word as displayed."""
     if len(values) < 2 or not _is_number(values[1]):
         return None
-    word = values[0].removesuffix("(-)").strip()
+    word = VARIANT.sub("", values[0].strip())
     sign = RANGE_SIGNS.get(word)
     shown = JOINED_SIGNS.get(word) if sign is None else f" {sign} "
     if shown:
@@ -124,10 +145,15 @@ def _units_by_name(units: Mapping[str, str]) -> Callable[[Unnamed, Named], str]:
     return text
 
 
+SUM = re.compile(r"\S ?[+−-]|\S ")
+"""Matches a part of a fraction that needs brackets, as in `{{sfrac|a + b|2}}`."""
+
+
 def _fraction(unnamed: Unnamed, _: Named) -> str:
     if len(unnamed) == 1:
         return unnamed[0] if "/" in unnamed[0] else f"1/{unnamed[0]}"
-    return f"{unnamed[0]} {unnamed[1]}/{unnamed[2]}" if len(unnamed) == 3 else "/".join(unnamed)
+    parts = [f"({part})" if SUM.search(part) else part for part in unnamed]
+    return f"{parts[0]} {parts[1]}/{parts[2]}" if len(parts) == 3 else "/".join(parts)
 
 
 def _quantity(unnamed: Unnamed, named: Named) -> str:
@@ -136,9 +162,17 @@ def _quantity(unnamed: Unnamed, named: Named) -> str:
     number = _take_numbers(errors) if errors else ""
     power = named("e")
     times = (f" × 10^{power}" if number else f"10^{power}") if power else ""
-    unit, per = named("u") or named("ul"), named("up") or named("upl")
-    units = f" {unit}{f'/{per}' if per else ''}" if unit or per else ""
+    unit, per = (_unit_of_val(named(key) or named(f"{key}l")) for key in ("u", "up"))
+    units = f"{unit}/{per}" if per else unit
+    if units and units not in JOINED_UNITS:
+        units = f" {units}"
     return f"{named('p')}{number}{_errors(errors)}{times}{units}{named('s')}"
+
+
+def _unit_of_val(code: str) -> str:
+    """Return the symbol of a unit or of a quotient of units: `m/s2` becomes "m/s²"."""
+    symbols = (UNITS_OF_VAL.get(part, part) for part in code.split("/"))
+    return "/".join(AREA.sub(lambda match: superscript(match[0]), symbol) for symbol in symbols)
 
 
 def _errors(values: Sequence[str]) -> str:
@@ -203,6 +237,16 @@ def _percentage(unnamed: Unnamed, named: Named) -> str:
     if share is None:
         return f"{part} / {whole}" if whole else part
     return f"{100 * share:.{_digits(digits)}f}{named('%') or '%'}"
+
+
+def _rounded(unnamed: Unnamed, _: Named) -> str:
+    """Return a rounded number: `{{rnd|3.14159|2}}` becomes "3.14"."""
+    number, digits = (*unnamed, "", "")[:2]
+    if not re.fullmatch(r"[+-]?\d[\d,]*(?:\.\d+)?", number.replace("−", "-")) or not re.fullmatch(r"-?\d?", digits):
+        return number
+    places = int(digits or 0)
+    value = rounded(float(number.replace("−", "-").replace(",", "")), places)
+    return f"{value:,.{max(0, places)}f}".replace("-", "−")
 
 
 def _rupees(unnamed: Unnamed, _: Named) -> str:
@@ -287,7 +331,9 @@ def _coordinates(unnamed: Unnamed, named: Named) -> str:
 
 QUANTITY_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
     **dict.fromkeys(("convert", "cvt", "convinfobox", "convertir", "unidad", "unité"), _convert),
-    **dict.fromkeys(("frac", "fraction", "sfrac", "tfrac", "bruch", "fracción"), _fraction),
+    **dict.fromkeys(
+        ("frac", "fraction", "sfrac", "tfrac", "cfrac", "dfrac", "nfrac", "xfrac", "bruch", "fracción"), _fraction
+    ),
     **dict.fromkeys(("val", "num"), _quantity),
     "height": _units_by_name({"m": "m", "cm": "cm", "ft": "ft", "in": "in"}),
     "weight": _units_by_name({"kg": "kg", "st": "st", "lb": "lb"}),
@@ -298,7 +344,8 @@ QUANTITY_FUNCTIONS: dict[str, Callable[[Unnamed, Named], str]] = {
     "chem2": _formula,
     **{name: _atoms(name[0].upper()) for name in ("carbon", "hydrogen", "nitrogen", "oxygen", "sulfur", "phosphorus")},
     "ordinal": _ordinal,
-    **dict.fromkeys(("percentage", "percent"), _percentage),
+    **dict.fromkeys(("percentage", "percent", "pct"), _percentage),
+    **dict.fromkeys(("rnd", "round"), _rounded),
     "ratio": lambda unnamed, _: ":".join(unnamed),
     "inrconvert": _rupees,
     "ra": _sky(HOUR_SIGNS),

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from kib.support.raised_text import subscript, superscript
-from kib_wikipedia.parser_functions import function_name, function_text
+from kib_wikipedia.parser_functions import FIRST_ARGUMENT, function_name, function_text, mark_arguments
 from kib_wikipedia.quotation_marks import mark_quotes, remove_quotes
 from kib_wikipedia.template_text import parameters_text, template_text
 
@@ -52,6 +52,9 @@ CODE_TAGS = frozenset(("nowiki", "pre", "source", "syntaxhighlight"))
 KEEPER = "\x02"
 KEPT = re.compile(f"{KEEPER}(\\d+){KEEPER}")
 """Replaces code until all markup has been removed; wikitext never contains the character."""
+
+UNPARSED = re.compile(rf"\{{\{{([^{{}}:]*):{re.escape(FIRST_ARGUMENT)}[^{{}}\n]*(?:\}}\}})?")
+"""Matches a call of a parser function in a text, such as a call without closing braces."""
 
 FORMULA_TAGS = frozenset(("math", "chem", "ce"))
 """Tags that contain a formula in TeX notation."""
@@ -184,7 +187,7 @@ def convert_page(
     renderer = _Renderer(hidden_namespaces, page, mark)
     dropped = {title.casefold() for title in dropped_sections}
     # Bold and italic quotes are often not closed; if they were parsed as tags, unclosed quotes would swallow links.
-    sections = list(_sections(parse(wikitext, skip_style_tags=True), renderer))
+    sections = list(_sections(parse(mark_arguments(wikitext), skip_style_tags=True), renderer))
     text = _clean_up("\n\n".join(_section_texts(sections, dropped)))
     page.text = KEPT.sub(lambda match: renderer.kept[int(match[1])], text)
     return page
@@ -262,7 +265,7 @@ class _Renderer:
         self.kept: list[str] = []  # code, whose brackets and spaces must not be removed as remnants of markup
         self.template, self.tag = nodes.Template, nodes.Tag
         self.methods: dict[type[Any], Callable[[Any], str]] = {
-            nodes.Text: lambda text: _plain(str(text)),
+            nodes.Text: lambda text: _plain(UNPARSED.sub(self._unparsed, str(text))),
             nodes.Wikilink: self._link,
             nodes.ExternalLink: self._external_link,
             nodes.HTMLEntity: _entity,
@@ -296,7 +299,7 @@ class _Renderer:
         """Return an external link's label, or its address if the link has neither a label nor brackets."""
         if node.title is not None:
             return self.render(node.title)
-        return "" if node.brackets else str(node.url)
+        return "" if node.brackets else self.render(node.url)
 
     def _link(self, node: Any) -> str:
         target = str(node.title).strip()
@@ -308,12 +311,12 @@ class _Renderer:
                 return ""
         if node.text is not None:
             return self.render(node.text)
-        return _plain(target.removeprefix(":").replace("_", " "))
+        return self.render(node.title).strip().removeprefix(":").replace("_", " ")
 
     def _template(self, node: Any, place: "_Place") -> str:
         """Return the text of a template, and count the template if it has no text of its own."""
         outer, self.page = self.page, PageText()
-        name = " ".join(str(node.name).replace("_", " ").split()).lower()
+        name = " ".join(_unmarked(str(node.name)).replace("_", " ").split()).lower()
         function = function_name(name)
         unnamed = [] if function else self._unnamed(node)
         text = self._function(function, node) if function else template_text(name, unnamed, self._named(node))
@@ -346,13 +349,17 @@ class _Renderer:
         return [found.get(number, "") for number in range(1, max(found, default=0) + 1)]
 
     def _function(self, function: str, node: Any) -> str | None:
-        """Return the text of a parser function, whose first argument is part of the name."""
-        first = self._parameter(node.name).partition(":")[2].strip()
-        others = (
+        """Return the text of a parser function."""
+        arguments = [
             f"{self._parameter(one.name)}={self._parameter(one.value)}" if one.showkey else self._parameter(one.value)
             for one in node.params
-        )
-        return function_text(function, [first, *others])
+        ]
+        return function_text(function, arguments or [""])
+
+    def _unparsed(self, call: re.Match[str]) -> str:
+        """Leave out a parser function that the parser returned as text."""
+        self.page.left_out[" ".join(call[1].split()).lower()] += 1
+        return self.mark
 
     def _parameter(self, value: Any) -> str:
         return remove_quotes(self.render(value)).strip()
@@ -385,7 +392,7 @@ class _Renderer:
 
     def _keep(self, code: str, *, entities: bool) -> str:
         """Return a mark that is replaced with the code at the end; lines keep their indentation."""
-        code = code.translate(dict.fromkeys(map(ord, KEEPER), ""))
+        code = _unmarked(code).translate(dict.fromkeys(map(ord, KEEPER), ""))
         lines = (unescape(code) if entities else code).strip("\n").split("\n")
         if not any(map(str.strip, lines)):
             return ""
@@ -393,9 +400,14 @@ class _Renderer:
         return f"{KEEPER}{len(self.kept) - 1}{KEEPER}"
 
 
+def _unmarked(wikitext: str) -> str:
+    """Return wikitext as it was before `mark_arguments`."""
+    return wikitext.replace(FIRST_ARGUMENT, "")
+
+
 def _formula(source: str) -> str:
     """Return a formula in TeX notation between dollar signs, in one line."""
-    source = " ".join(unescape(source).split())
+    source = " ".join(unescape(_unmarked(source)).split())
     return f"${source}$" if source else ""
 
 

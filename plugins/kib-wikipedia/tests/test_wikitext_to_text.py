@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from kib_wikipedia.expressions import expression_value
 from kib_wikipedia.template_text import NOTHING_SHOWN, TEXT_FUNCTIONS
 from kib_wikipedia.wikitext_to_text import convert_page, wikitext_to_text
 
@@ -168,6 +169,14 @@ def test_templates(wikitext: str, text: str) -> None:
         ("a {{0}}5 b{{ntsh|7}} {{number table sorting|42}} {{sort|007|James 7}}", "a 5 b 42 James 7"),
         ("{{Höhe|120|DE-NHN}} {{Bruch|1|2}} {{§|5|bgb}} {{unidad|5|km}}", "120 m 1/2 § 5 5 km"),
         ("{{fecha|1|mayo|1990}} {{siglo|XIX||s}} {{fecha|3|2|1815}}", "1 mayo 1990 siglo XIX 3 February 1815"),
+        ("{{cfrac|1|2}} {{cfrac|1|2+{{cfrac|1|3}}}} {{sfrac|a + b|2}} {{dfrac|3|4}}", "1/2 1/(2+1/3) (a + b)/2 3/4"),
+        ("{{pct|1|3}} {{rnd|3.14159|2}} {{rnd|−1,250|-2}} {{rnd|2.5}} {{round|x|2}}", "33% 3.14 −1,300 3 x"),
+        ("{{convert|30|to-|40|m}} {{convert|3|by(x)|4|m}} {{convert|2|and-|3|m}}", "30 to 40 m 3 by 4 m 2 and 3 m"),
+        ("{{convert|2|ft|adj=mid|-high}} {{convert|2|ft|adj=mid|wide}}", "2 ft-high 2 ft wide"),
+        (
+            "{{val|-5|u=degC}} {{val|3|u=C}} {{val|5|ul=deg}} {{val|9.8|u=m/s2}} {{val|5|u=m|up=s2}}",
+            "-5 °C 3 C 5° 9.8 m/s² 5 m/s²",
+        ),
         ("{{harvnb|Linden|Ray|1996|pp=6–36}} {{harv|Ada|1840}}", "Linden & Ray 1996, pp. 6–36 (Ada 1840)"),
     ],
 )
@@ -220,14 +229,54 @@ def test_parser_functions(wikitext: str, text: str) -> None:
     assert wikitext_to_text(wikitext) == text
 
 
+@pytest.mark.parametrize(
+    ("wikitext", "text", "left_out"),
+    [
+        ("a {{#ifexpr: 3>2|big 8|small}} b", "a big 8 b", {}),
+        ("a {{#if:<b>x</b>|y}} {{#if:[[x]]|y}} {{#if:\nx\n|y}} {{lc:[[B 7]]}}", "a y y y b 7", {}),
+        ("a {{#switch:{{#expr:3<2}}|0=zero|1=one}} [[{{#if:x|Ada_1|Ben}}]]", "a zero Ada 1", {}),
+        ("a {{#foo: x<y|b}} {{#if:x|{{#invoke: 1<2|b}} 5}}", "a 5", {"#foo": 1, "#invoke": 1}),
+        ("a {{#foo: x<y | b\nc {{plural:<i>5</i>|c}}", "a\nc", {"#foo": 1, "plural": 1}),
+        ("<nowiki>{{#if:x|y}}</nowiki> <math>{{lc:x}}</math>", "{{#if:x|y}} ${{lc:x}}$", {}),
+    ],
+)
+def test_source_of_parser_functions(wikitext: str, text: str, left_out: dict[str, int]) -> None:
+    """The source of a parser function is never a part of the text, whatever its arguments contain."""
+    page = convert_page(wikitext)
+    assert (page.text, page.left_out) == (text, left_out)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("3 > 2 and not 0", 1),
+        ("1 = 2 or 3 <> 3", 0),
+        ("2 <= 2 and 3 != 4", 1),
+        ("1e3 + -2^2", 1004),
+        ("17 mod 5 + 7 fmod 2.5", 4),
+        ("-7.5 round 0", -8),
+        ("1250 round -2", 1300),
+        ("ceil 2.1 * floor 2.9 - trunc(1.5)", 5),
+        ("(1 + 2", None),
+        ("1 2", None),
+        (f"{'1' * 99}!", None),
+        (f"{'(' * 5000}", None),
+        ("1e999999", None),
+    ],
+)
+def test_expressions(expression: str, value: float | None) -> None:
+    """An expression has the value that MediaWiki computes, and a faulty expression has no value."""
+    assert expression_value(expression) == value
+
+
 def test_parser_functions_left_out() -> None:
     """A parser function without a known value is counted by its name, without its arguments."""
-    unknown = "{{#expr: 1/0}} {{#expr: 9^9^9}} {{#expr: (}} {{#expr: 1j}} {{#expr: ceil 2}} {{#invoke: Math|max|5}}"
+    unknown = "{{#expr: 1/0}} {{#expr: 9^9^999}} {{#expr: (}} {{#expr: 1j}} {{#ifexpr: x|5}} {{#invoke: Math|max|5}}"
     page = convert_page(
         f"x {unknown} {{{{PLURAL:5|a|b}}}} {{{{#time: Y}}}}<ref>{{{{#if:|a}}}}</ref> {{{{#tag:ref|5}}}}"
     )
     assert page.text == "x"
-    assert page.left_out == {"#expr": 5, "#invoke": 1, "plural": 1, "#time": 1, "#tag:ref": 1}
+    assert page.left_out == {"#expr": 4, "#ifexpr": 1, "#invoke": 1, "plural": 1, "#time": 1, "#tag:ref": 1}
 
 
 @pytest.mark.parametrize(
