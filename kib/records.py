@@ -93,18 +93,27 @@ class Gold:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with options, the index of the correct option, and optional gold documents.
+    """A question with its correct answer and optional gold documents.
 
-    `group` names something that several questions share, such as a document or a person; questions in the same group
-    are not independent.
+    A question either has `options` and the index of the correct option (`answer`), or it is an open question with the
+    texts that count as correct answers (`accepted`). If an open question is `unanswerable`, because the documents hold
+    no answer, `accepted` is empty, and an output that declines to answer is right. `group` names something that several
+    questions share, such as a document or a person; questions in the same group are not independent.
     """
 
     id: str
     text: str
-    options: tuple[str, ...]
-    answer: int
+    options: tuple[str, ...] = ()
+    answer: int | None = None
     gold: tuple[Gold, ...] = ()
     group: str | None = None
+    accepted: tuple[str, ...] = ()
+    unanswerable: bool = False
+
+    @property
+    def correct(self) -> tuple[str, ...]:
+        """The texts of all correct answers: the text of the correct option, or the accepted answers."""
+        return self.accepted if self.answer is None else (self.options[self.answer],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +250,9 @@ class Cell:
 class RenderedQuestion:
     """A rendered question: `head` contains the instruction and the few-shot examples, and `ask` is the question itself.
 
-    Passages are inserted between `head` and `ask`. `options` and `answer` are used by `kib show`; if the task generates
-    text, `options` is empty and `answer` is None.
+    Passages are inserted between `head` and `ask`. `options`, `answer` and `accepted` are used by `kib show`; if the
+    task generates text, `options` is empty and `answer` is None, and `accepted` contains the accepted answers of the
+    user's own questions.
     """
 
     question_id: str
@@ -253,6 +263,8 @@ class RenderedQuestion:
     answer: int | None = None
     gold: tuple[Gold, ...] = ()
     group: str | None = None
+    accepted: tuple[str, ...] = ()
+    unanswerable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +303,9 @@ class Answer:
 
 
 class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_id": "question"}):
-    """A line of a cell's `questions.jsonl`: the 0/1 score of a question, with the data that the score is based on.
+    """A line of a cell's `questions.jsonl`: the score of a question, with the data that the score is based on.
+
+    A score is a number from 0 (wrong) to 1 (right); `other_scores` contains the scores of further metrics by name.
 
     The record is a msgspec struct because msgspec parses the lines of a large benchmark several times as fast as
     pydantic. `logprobs` contains the log-probability of each option in nats; `output` is the generated text of a
@@ -300,7 +314,7 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
 
     question_id: str
     group: str | None
-    score: int
+    score: int | float
     prediction: int | None
     answer: int | None
     logprobs: tuple[float, ...] = ()
@@ -311,6 +325,9 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
     tokens: int | None = None
     prompt: str = ""  # the SHA-256 of the prompt's text
     relevant: int | None = None  # number of gold passages in the corpus; None: no gold, or no retrieval
+    other_scores: dict[str, float] | None = None
+    abstained: bool | None = None  # whether the output declines to answer; None: the options of the question are scored
+    unanswerable: bool = False
 
 
 UNKNOWN_DEVICE = "unknown"

@@ -357,21 +357,38 @@ def check_task(make: Callable[[], Task], corpus: Callable[[], Corpus] | None = N
     _expect(not list(make().questions("no-such-split")), "questions() yields questions for a split that does not exist")
 
 
+def _check_answers(where: str, question: Question) -> None:
+    options, answer = question.options, question.answer
+    if not options:
+        _expect(answer is None, f"{where}: the answer {answer} is the index of an option, but there are no options")
+        _expect(
+            bool(question.accepted) != question.unanswerable,
+            f"{where}: expected options, accepted answers or the mark `unanswerable`",
+        )
+        _expect(all(question.accepted), f"{where}: an accepted answer is empty")
+        return
+    _expect(not question.accepted, f"{where}: expected either options or accepted answers, got both")
+    _expect(not question.unanswerable, f"{where}: a question with options cannot be unanswerable")
+    _expect(len(options) > 1, f"{where}: expected at least two options, got {len(options)}")
+    _expect(len(set(options)) == len(options), f"{where}: an option appears twice: {options}")
+    _expect(
+        answer is not None and 0 <= answer < len(options), f"{where}: the answer {answer} is not the index of an option"
+    )
+
+
 def _check_question(question: Question, documents: Mapping[str, Document] | None) -> None:
     where, options = f"question {question.id!r}", question.options
     _expect(bool(question.id.strip()) and question.id.isprintable(), f"{where}: the id is empty or unprintable")
     _expect(bool(question.text.strip()), f"{where}: the text is empty")
     _expect(
-        all(map(_is_utf8, (question.text, *options))),
-        (f"{where}: the question or an option cannot be encoded as UTF-8"),
+        all(map(_is_utf8, (question.text, *options, *question.accepted))),
+        (f"{where}: the question or an answer cannot be encoded as UTF-8"),
     )
-    _expect(len(options) > 1, f"{where}: expected at least two options, got {len(options)}")
-    _expect(len(set(options)) == len(options), f"{where}: an option appears twice: {options}")
     _expect(
-        all(text == trimmed(text) for text in (question.text, *options)),
-        f"{where}: the question or an option is surrounded by white space, which would affect the predictions",
+        all(text == trimmed(text) for text in (question.text, *options, *question.accepted)),
+        f"{where}: the question or an answer is surrounded by white space, which would affect the predictions",
     )
-    _expect(0 <= question.answer < len(options), f"{where}: the answer {question.answer} is not the index of an option")
+    _check_answers(where, question)
     for gold in question.gold:
         _expect((gold.start is None) == (gold.end is None), f"{where}: the gold range lacks a start or an end: {gold}")
         start, end = gold.start or 0, gold.end if gold.end is not None else 1

@@ -461,21 +461,51 @@ def test_a_greedy_continuation_scores_1():
         (
             {**CHOICES, "metric_list": [{"metric": "brier_score"}]},
             "brier_score",
-            "the metric brier_score returned (1, array",
+            "the metric brier_score is not a mean over the questions",
         ),
         (
-            {**CHOICES, "process_results": lambda *_: {"acc": 0.5}},
+            {**CHOICES, "process_results": lambda *_: {"acc": 1.5}},
             None,
-            "the metric acc returned 0.5, but kib requires",
+            "the metric acc returned 1.5, but kib requires a score from 0 to 1",
         ),
         ({**CHOICES, "process_results": lambda *_: {"f1": 1}}, None, "the metric acc returned None, but kib requires"),
     ],
 )
-def test_a_metric_other_than_0_or_1_is_rejected(config, metric, words):
-    """A task whose metric is not 0 or 1 for each question is rejected, with a reason, before any request is sent."""
+def test_a_metric_without_scores_from_0_to_1_is_rejected(config, metric, words):
+    """A task whose metric is no score from 0 to 1 is rejected, with a reason, before any request is sent."""
     rows = [{"question": "Q?", "choices": ["a", "b"], "answer": 1 if "doc_to_choice" in config else "x"}]
     with pytest.raises(InputError) as caught:
         configured(rows, metric=metric, **config)
+    assert words in str(caught.value)
+
+
+def test_a_metric_with_values_between_0_and_1_is_measured():
+    """A metric that is averaged over the questions may have any value from 0 to 1, and 0 and 1 stay whole numbers."""
+    values = iter([0.5, 1.0, 0.25])
+    task = configured(
+        [{"question": "Q?", "choices": ["a", "b"], "answer": "x"}] * 3,
+        metric="f1",
+        **{**WRITTEN, "process_results": lambda *_: {"f1": next(values, 0.75)}},
+    )
+    outcomes = [task.score(index, task.requests(index, "Q?"), ["x"]).score for index in range(2)]
+    assert [(type(score), score) for score in outcomes] == [(int, 1), (float, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        (
+            {"aggregation": "median"},
+            "the metric exact_match is not a mean over the questions",
+        ),
+        ({"aggregation": "mean", "higher_is_better": False}, "lower values of the metric exact_match are better"),
+    ],
+)
+def test_a_metric_that_is_no_mean_of_gains_is_rejected(listed, words):
+    """A metric that the task does not average, or whose low values are better, is rejected with the reason."""
+    rows = [{"question": "Q?", "choices": ["a", "b"], "answer": "x"}]
+    with pytest.raises(InputError) as caught:
+        configured(rows, **{**WRITTEN, "metric_list": [{"metric": "exact_match", **listed}]})
     assert words in str(caught.value)
 
 

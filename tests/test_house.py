@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 ROWS = (
     ("errors", "records", "identity", "moved_modules", "safe_text"),
-    ("interfaces", "progress", "statistics", "streams", "support"),
+    ("interfaces", "progress", "statistics", "streams", "support", "text_metrics"),
     ("prompts", "store"),
     ("spec",),
     ("published", "harness"),

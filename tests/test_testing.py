@@ -245,7 +245,7 @@ def test_task() -> None:
         (asks(text="\udc00"), "cannot be encoded as UTF-8"),
         (asks(options=("a",)), "expected at least two options, got 1"),
         (asks(options=("a", "a")), "an option appears twice"),
-        (asks(options=("a", " b")), "the question or an option is surrounded by white space"),
+        (asks(options=("a", " b")), "the question or an answer is surrounded by white space"),
         (asks(answer=2), "the answer 2 is not the index of an option"),
         (asks(gold=(Gold("pump", 3),)), "the gold range lacks a start or an end"),
         (asks(gold=(Gold("pump", 3, 3),)), "the gold range is empty"),

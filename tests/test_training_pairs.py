@@ -54,7 +54,7 @@ def models(tiny_model, tmp_path_factory):
     return {"": tiny_model, "own": tiny_model, "with BOS": begun}
 
 
-@pytest.mark.parametrize("scoring", ["letter", "text", "text-norm"])
+@pytest.mark.parametrize("scoring", ["letter", "text", "text-norm", "contains"])
 @pytest.mark.parametrize(
     ("chat", "bos"), [("", None), ("", True), ("", False), ("own", None), ("own", False), ("with BOS", None)]
 )
@@ -81,7 +81,11 @@ def test_a_pair_has_the_tokens_of_its_question(bench, models, chat, bos, scoring
     (cell,) = [cell for cell in plan.cells if cell.cell.place == "m/base/people,0-shot"]
     asked, tokens = steps.prepared(cell), hf.tokens()
     for row, requests, example in zip(QUESTIONS, asked.requests, examples, strict=True):
-        prompt, answer = requests["ABCD".index(row["answer"])].arguments
+        right = "ABCD".index(row["answer"])
+        if scoring == "contains":  # the answer is generated, and its options are not shown
+            prompt, answer = requests[0].arguments[0], ("" if chat else " ") + row["options"][right]
+        else:
+            prompt, answer = requests[right].arguments
         assert list(example.tokens) == [*tokens(prompt + answer), tokenizer.eos_token_id]
         assert example.loss_tokens == len(answer.encode()) + 1
         assert example.tokens[:2].count(tokenizer.bos_token_id) == (bos is not False or chat == "with BOS")

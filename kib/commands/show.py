@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError
-from kib.leaderboard.number_format import three_digits
+from kib.leaderboard.number_format import percent, three_digits
 from kib.prompts import LETTERS, render_passages
 from kib.records import Cell, Score, Text, document_id
 from kib.run.steps.passages import read_aliases
@@ -130,9 +130,10 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     if result is None:
         raise InputError(_absent(cell, store.failures()))
     lines = store.scores(cell, "`kib show`")
+    generated = lines[0].output is not None
     head = [
         f"{cell.id}",
-        f"{result.correct} of {result.n} right ({result.metric})",
+        _total(result),
         *_dropped(result),
         *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
@@ -141,12 +142,14 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *result.notes,
         "",
         *_training(result, work),
-        "   question  given answer -> correct answer  log-probabilities  text",
+        f"   question  given answer -> correct answer  {'' if generated else 'log-probabilities  '}text",
     ]
     texts = _question_texts(work, result, [line.question_id for line in lines[:SHOWN]])
+    accepted = _accepted_answers(work, result, [line.question_id for line in lines[:SHOWN]])
+    answers = [_answer(line, accepted.get(line.question_id, ())) for line in lines[:SHOWN]]
     body = [
-        f"{'+' if line.score else '-'}  {_answer(line)}  {texts.get(line.question_id, '')}".rstrip()
-        for line in lines[:SHOWN]
+        f"{_mark(line)}  {answer}  {texts.get(line.question_id, '')}".rstrip()
+        for line, answer in zip(lines, answers, strict=False)
     ]
     more = (
         [f"… and {len(lines) - SHOWN} more in {store.cell_folder(cell) / 'questions.jsonl'}"] if lines[SHOWN:] else []
@@ -160,6 +163,26 @@ def _question_texts(work: Work, result: CellResult, questions: Sequence[str]) ->
     asked = _read(work, "asked", result.steps.get("asked", ""), "question", questions)
     lines = {name: next(iter(value["ask"].strip().splitlines()), "") for name, value in asked.items()}
     return {name: one_line(shortened(line.removeprefix("Question: "), TEXT)) for name, line in lines.items()}
+
+
+def _accepted_answers(work: Work, result: CellResult, questions: Sequence[str]) -> dict[str, list[str]]:
+    """Return the accepted answers of open questions; empty if the work folder was deleted."""
+    asked = _read(work, "asked", result.steps.get("asked", ""), "question", questions)
+    return {name: value["accepted"] for name, value in asked.items() if value.get("accepted")}
+
+
+def _total(result: CellResult) -> str:
+    """Return the number of right answers, or the means of metrics with scores between 0 and 1."""
+    if not isinstance(result.correct, float):
+        total = f"{result.correct} of {result.n} right ({result.metric})"
+    else:
+        total = f"{result.metric} {percent(result.correct / result.n)} % on {counted(result.n, 'question')}"
+    return "; ".join([total, *(f"{name} {percent(mean)} %" for name, mean in result.other_metrics.items())])
+
+
+def _mark(line: Score) -> str:
+    """Return the mark of a question: right, wrong, or a score between 0 and 1."""
+    return "+" if line.score == 1 else "-" if line.score == 0 else "~"
 
 
 def _dropped(result: CellResult) -> Iterator[str]:
@@ -264,7 +287,8 @@ def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
         missed = [line.score for line in judged if not any(line.gold or ())]
         yield f"a gold passage was retrieved for {len(found)} of {counted(len(judged), 'question')}{ranks}"
         parts = [(found, "with a gold passage"), (missed, "without one")]
-        yield "right " + ", ".join(f"{sum(some)} of {len(some)} {where}" for some, where in parts if some)
+        totals = [f"{fsum(some):.4g} of {len(some)} {where}" for some, where in parts if some]
+        yield f"{'total score' if any(0 < one < 1 for one in found + missed) else 'right'} {', '.join(totals)}"
     if times and times.index_bytes:
         search = f"{1000 * times.searching / len(lines):.3g} ms search time per question"
         yield f"index of {times.index_bytes:,} bytes, built in {times.indexing:.3g} s; {search}"
@@ -289,11 +313,16 @@ def _letter(number: int | None) -> str:
     return "?" if number is None else LETTERS[number] if number < len(LETTERS) else str(number)
 
 
-def _answer(line: Score) -> str:
+def _answer(line: Score, accepted: Sequence[str] = ()) -> str:
     if line.output is not None:
-        return f"{line.question_id}  {line.output!r}"
+        score = f"  ({line.score:.2f})" if 0 < line.score < 1 else ""
+        return f"{line.question_id}  {line.output!r}{f' -> {_quoted_answers(accepted)}' if accepted else ''}{score}"
     numbers = " ".join(f"{value:.3f}" for value in line.logprobs)
     return f"{line.question_id}  {_letter(line.prediction)} -> {_letter(line.answer)}  {numbers}"
+
+
+def _quoted_answers(accepted: Sequence[str]) -> str:
+    return " or ".join(map(repr, accepted))
 
 
 def show_question(results: Path, work: Work, name: str, question: str) -> str:
@@ -317,7 +346,7 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
         if store.has(other):
             given = _line(store, other, question)
             gold = "" if given.gold is None else f"  gold {'retrieved' if any(given.gold) else 'not retrieved'}"
-            parts.append(f"{'+' if given.score else '-'}  {other.arm}  {_answer(given)}{gold}")
+            parts.append(f"{_mark(given)}  {other.arm}  {_answer(given)}{gold}")
         else:
             parts.append(f"!  {_absent(other, store.failures())}")
     return "\n".join(parts)
@@ -407,11 +436,20 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
     return [*found, f"prompt{tokens}:", rule, prompt, rule]
 
 
+def _generated_answer(line: Score, result: CellResult | None, work: Work) -> list[str]:
+    """Return the output with its scores, and the accepted answers if they are stored."""
+    word = {"+": "right", "-": "wrong"}.get(_mark(line), f"score {line.score:.2f}")
+    scores = [word, *(f"{name} {value:.2f}" for name, value in (line.other_scores or {}).items())]
+    accepted = _accepted_answers(work, result, [line.question_id]).get(line.question_id) if result else None
+    listed = [f"accepted: {_quoted_answers(accepted)}"] if accepted else []
+    return [f"answer: {line.output!r} ({', '.join(scores)})", *listed]
+
+
 def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:
     """Return each option with its log-probability, marking the chosen option and the correct option."""
-    if line.output is not None:
-        return [f"answer: {line.output!r} ({'right' if line.score else 'wrong'})"]
     result = store.cell(cell)
+    if line.output is not None:
+        return _generated_answer(line, result, work)
     asked = _read(work, "asked", result.steps["asked"], "question", [line.question_id]) if result else {}
     options = asked.get(line.question_id, {}).get("options") or [""] * len(line.logprobs)
     rows = []

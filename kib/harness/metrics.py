@@ -2,27 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from kib.errors import InputError
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
 
-__all__ = ["Outcome", "find_metric", "read_outcome"]
+__all__ = ["Outcome", "find_metric", "read_outcome", "refuse_other_than_mean"]
 
-ZERO_ONE = {0, 1}
+MEANS = {"mean", "nanmean"}
+"""The names of the functions with which tasks average a metric over their questions."""
+
 DEFAULT_METRICS = {"multiple_choice": "acc", "loglikelihood": "acc", "generate_until": "exact_match"}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The 0/1 score of a question, with all options' log-probabilities and the preferred option, or the output text."""
+    """The score of a question, with all options' log-probabilities and the preferred option, or the output text.
 
-    score: int
+    `other_scores` contains the scores of further metrics, or is None if there are none. `abstained` states whether a
+    generated answer declines to answer.
+    """
+
+    score: int | float
     prediction: int | None
     logprobs: tuple[float, ...]
     output: str | None
+    other_scores: dict[str, float] | None = None
+    abstained: bool | None = None
 
 
 def find_metric(name: str, task: "ConfigurableTask", wanted: str | None) -> tuple[str, str]:
@@ -41,28 +49,56 @@ def find_metric(name: str, task: "ConfigurableTask", wanted: str | None) -> tupl
     return chosen or filters[0], metric
 
 
+def refuse_other_than_mean(name: str, task: "ConfigurableTask", metric: str) -> None:
+    """Raise InputError if a task does not average a metric over its questions, or if lower values are better.
+
+    Tasks that compute their results themselves may state neither the aggregation nor the direction.
+    """
+    aggregation = task.aggregation().get(metric)
+    kind = getattr(aggregation, "__name__", str(aggregation))
+    if aggregation is not None and kind not in MEANS:
+        raise InputError(
+            f"tasks.{name}: the metric {metric} is not a mean over the questions (the task aggregates with {kind}), so "
+            "no paired gains can be computed from it"
+        )
+    if task.higher_is_better().get(metric) is False:
+        raise InputError(f"tasks.{name}: lower values of the metric {metric} are better, but kib ranks by high values")
+
+
 def read_outcome(
-    where: str, metric: str, result: Mapping[str, Any], values: Sequence[Any], options: Sequence[str] | None
+    where: str,
+    metrics: Sequence[str],
+    result: Mapping[str, Any],
+    values: Sequence[Any],
+    options: Sequence[str] | None,
 ) -> Outcome:
     """Return the outcome of a question, given the task's `result` and the model's `values`.
 
-    `options` contains the option texts, or is None if the task generates text. `where` identifies the question in error
-    messages. Raises InputError if the metric's value is not 0 or 1.
+    The first of `metrics` is the score. `options` contains the option texts, or is None if the task generates text.
+    `where` identifies the question in error messages. Raises InputError if a metric's value is not from 0 to 1.
     """
-    score = result.get(metric)
-    if isinstance(score, tuple | list) or score is None or score not in ZERO_ONE:
-        raise InputError(
-            f"{where}: the metric {metric} returned {score}, but kib requires a score of 0 or 1; metrics of this "
-            f"task: {', '.join(result)}"
-        )
+    score, *others = [_score(where, metric, result) for metric in metrics]
     if options is None:
-        return Outcome(int(score), None, (), str(values[0]))
+        other_scores = dict(zip(metrics[1:], map(float, others), strict=True)) or None
+        return Outcome(score, None, (), str(values[0]), other_scores)
     count = len(values) // 2 if "acc_mutual_info" in result else len(values)
     logprobs = [float(value[0]) for value in values]
     if count == 1:
-        return Outcome(int(score), None, tuple(logprobs), None)
-    weighed = _weigh(metric, logprobs[:count], logprobs[count:], options)
-    return Outcome(int(score), max(range(count), key=weighed.__getitem__), tuple(logprobs[:count]), None)
+        return Outcome(score, None, tuple(logprobs), None)
+    weighed = _weigh(metrics[0], logprobs[:count], logprobs[count:], options)
+    return Outcome(score, max(range(count), key=weighed.__getitem__), tuple(logprobs[:count]), None)
+
+
+def _score(where: str, metric: str, result: Mapping[str, Any]) -> int | float:
+    """Return the value of a metric: a whole number if the answer is entirely wrong or right, else a fraction."""
+    value = result.get(metric)
+    number = float(value) if isinstance(value, SupportsFloat) else -1.0
+    if not 0 <= number <= 1:
+        raise InputError(
+            f"{where}: the metric {metric} returned {value}, but kib requires a score from 0 to 1; metrics of this "
+            f"task: {', '.join(result)}"
+        )
+    return int(number) if number.is_integer() else number
 
 
 def _weigh(metric: str, given: list[float], alone: list[float], options: Sequence[str]) -> list[float]:

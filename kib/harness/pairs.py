@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kib.harness.few_shot import Chat, render_prompts
+from kib.harness.open_tasks import OpenForm, open_task
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.prompts import LETTERS
 from kib.records import Question, Text
+from kib.text_metrics.metrics import AnswerRules
 
-__all__ = ["RenderedPair", "option_counts", "pairs_as_harness_task", "pairs_as_own_task"]
+__all__ = ["PairScoring", "RenderedPair", "option_counts", "pairs_as_harness_task", "pairs_as_own_task"]
 
 QUESTION_FIELDS = ("question", "Question", "question_stem")
 """The fields in which the documents of lm-eval tasks contain the text of a question."""
@@ -27,6 +29,13 @@ QUESTION_MARK, OPTION_MARK = "⦃question⦄", "⦃option {}⦄"
 OptionPaths = tuple[tuple[str | int, ...], ...]
 """The place of each option in a document, such as `(("choices", 0), ("choices", 1))` or `(("A",), ("B",))`."""
 
+PairScoring = Literal["letter", "text", "generated"]
+"""How the answers to a task are scored: as letters or texts of options, or as generated text."""
+
+
+PAIR_FORM = OpenForm(("exact",), max_tokens=1, stop=None, rules=AnswerRules(), abstentions=())
+"""The form in which pairs are rendered; prompts do not depend on metrics and lengths."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedPair:
@@ -36,17 +45,32 @@ class RenderedPair:
     target: str
 
 
-def pairs_as_own_task(name: str, pairs: Sequence[Text], scoring: str, chat: Chat | None) -> list[RenderedPair]:
+def pairs_as_own_task(name: str, pairs: Sequence[Text], scoring: PairScoring, chat: Chat | None) -> list[RenderedPair]:
     """Return pairs in the form of a user's own questions; if `scoring` is "letter", all pairs must have options."""
     if not pairs:
         return []
+    if scoring == "generated":
+        return _generated(name, pairs, chat)
     questions = [_question(number, pair, letters=scoring == "letter") for number, pair in enumerate(pairs, 1)]
     task = from_questions(name, questions, (), scoring)
     rendered = []
     for index, (question, asked) in enumerate(zip(questions, task.ask(0, chat=chat), strict=True)):
         requests = task.requests(index, asked.head + asked.ask, chat=chat is not None)
-        rendered.append(RenderedPair(*requests[question.answer].arguments))
+        rendered.append(RenderedPair(*requests[question.answer or 0].arguments))
     return rendered
+
+
+def _generated(name: str, pairs: Sequence[Text], chat: Chat | None) -> list[RenderedPair]:
+    """Return pairs in the form of questions whose answers are generated."""
+    answers = [(pair.answer or "").strip() for pair in pairs]
+    questions = [
+        Question(f"pair {number}", pair.text, accepted=(answer,))
+        for number, (pair, answer) in enumerate(zip(pairs, answers, strict=True), 1)
+    ]
+    task = open_task(name, questions, (), PAIR_FORM)
+    prompts = [asked.head + asked.ask for asked in task.ask(0, chat=chat)]
+    delimiter = _delimiter(task, prompts[0], chat)
+    return [RenderedPair(prompt, delimiter + answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def _question(number: int, pair: Text, *, letters: bool) -> Question:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kib.errors import InputError
 from kib.harness.backends import quiet
 from kib.harness.few_shot import Chat, ExampleSampler, MissingExamples, examples_split, render_prompts
-from kib.harness.metrics import Outcome, find_metric, read_outcome
+from kib.harness.metrics import Outcome, find_metric, read_outcome, refuse_other_than_mean
 from kib.harness.query_template import query_template
 from kib.harness.unsupported_tasks import refuse_unsupported
 from kib.prompts import LETTERS, ask_question
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.task import ConfigurableTask
 
-__all__ = ["RenderedTask", "from_questions", "sample_rows"]
+__all__ = ["RenderedTask", "from_questions", "harness_task", "refuse_unusable_text", "sample_rows"]
 
 MARK = "\u2983kib\u2984"
 """The text that marks the start of the current question during rendering; real questions never contain this text."""
@@ -52,13 +52,15 @@ class RenderedTask:
         self.rows = sample_rows(len(self.docs), limit)
         refuse_unsupported(name, task)
         self.filter, self.metric = find_metric(name, task, metric)
+        self.metrics: tuple[str, ...] = (self.metric,)
         self._unmarked = task.config.doc_to_text
         self._marked = self._mark(task.doc_to_text)
         if not self.docs:
             raise InputError(f"tasks.{name}: the task has no questions")
         self._notes = [*notes, *(self._shared_with_test() if not questions and split == "validation" else ())]
         self._draw_examples_without_asked_question(split)
-        self._refuse_graded_metric()
+        refuse_other_than_mean(name, task, self.metric)
+        self._try_metric()
 
     def _draw_examples_without_asked_question(self, split: Split) -> None:
         config, examples = self.task.config, self.task.fewshot_cfg
@@ -98,8 +100,8 @@ class RenderedTask:
     def _mark(self, doc_to_text: Callable[..., Any]) -> Callable[[Any], str]:
         return lambda doc: MARK + str(doc_to_text(doc, self._unmarked))
 
-    def _refuse_graded_metric(self) -> None:
-        """Score the first question with artificial answers, to reject metrics with values other than 0 and 1 early."""
+    def _try_metric(self) -> None:
+        """Score the first question with artificial answers, to reject metrics with values beyond 0 and 1 early."""
         requests = self.requests(0, "")
         fake = "" if self.task.OUTPUT_TYPE == "generate_until" else (0.0, False)
         self.score(0, requests, [fake] * len(requests))
@@ -144,6 +146,8 @@ class RenderedTask:
             answer=answer,
             gold=own.gold if own else (),
             group=own.group if own else None,
+            accepted=own.accepted if own else (),
+            unanswerable=own is not None and own.unanswerable,
         )
 
     def _render(self, shots: int, chat: Chat | None, doc_to_text: Any) -> list[str]:
@@ -223,7 +227,7 @@ class RenderedTask:
         result = self.task.process_results(self.docs[row], responses)
         options = None if self.task.OUTPUT_TYPE == "generate_until" else self._options(row)[0]
         return read_outcome(
-            f"tasks.{self.name}: question {self.question_id(row)}", self.metric, result, values, options
+            f"tasks.{self.name}: question {self.question_id(row)}", self.metrics, result, values, options
         )
 
 
@@ -246,38 +250,52 @@ def from_questions(
 
     `notes` are remarks on the questions. Raises InputError for a question without a valid answer.
     """
-    from datasets import Dataset, DatasetDict
-    from lm_eval.api.task import ConfigurableTask
-
     letters = scoring == "letter"
-    quiet()
 
     def row(question: Question) -> dict[str, Any]:
         options = LETTERS[: len(question.options)] if letters else question.options
         asked = ask_question(question.text, question.options, letters)
         return {"ask": asked, "choices": list(options), "answer": question.answer}
 
-    if not questions:
-        raise InputError(f"tasks.{name}: the task has no questions")
     _check_questions(name, [*questions, *examples])
-    splits = {"test": Dataset.from_list([row(question) for question in questions])}
-    if examples:
-        splits["examples"] = Dataset.from_list([row(question) for question in examples])
     metric = "acc_norm" if scoring == "text-norm" else "acc"
     config = {
-        "task": name,
-        "custom_dataset": lambda **_: DatasetDict(splits),
         "output_type": "multiple_choice",
-        "test_split": "test",
-        "fewshot_split": "examples" if examples else None,
-        "fewshot_config": {"sampler": "first_n"},
-        "doc_to_text": "ask",
         "doc_to_choice": "choices",
-        "doc_to_target": "answer",
         "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True}],
     }
-    task = ConfigurableTask(config=config)
+    task = harness_task(name, list(map(row, questions)), list(map(row, examples)), config)
     return RenderedTask(name, task, metric=metric, questions=questions, limit=limit, notes=notes)
+
+
+def harness_task(
+    name: str, rows: Sequence[Mapping[str, Any]], examples: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+) -> "ConfigurableTask":
+    """Return an lm-eval task with the given rows, whose fields `ask` and `answer` are the question and its answer.
+
+    Raises InputError if there are no rows.
+    """
+    from datasets import Dataset, DatasetDict
+    from lm_eval.api.task import ConfigurableTask
+
+    if not rows:
+        raise InputError(f"tasks.{name}: the task has no questions")
+    quiet()
+    splits = {"test": Dataset.from_list(list(rows))}
+    if examples:
+        splits["examples"] = Dataset.from_list(list(examples))
+    return ConfigurableTask(
+        config={
+            "task": name,
+            "custom_dataset": lambda **_: DatasetDict(splits),
+            "test_split": "test",
+            "fewshot_split": "examples" if examples else None,
+            "fewshot_config": {"sampler": "first_n"},
+            "doc_to_text": "ask",
+            "doc_to_target": "answer",
+            **config,
+        }
+    )
 
 
 def sample_rows(count: int, limit: int | None) -> list[int]:
@@ -291,17 +309,28 @@ def _check_questions(name: str, questions: Sequence[Question]) -> None:
     for question in questions:
         where = f"tasks.{name}: question {question.id}"
         count = len(question.options)
+        if not question.options:
+            raise InputError(
+                f"{where}: the question has no options; add `scoring` with the metric of its answers, for example "
+                f'`scoring = "contains"`, to [tasks.{name}]'
+            )
         if not 2 <= count <= len(LETTERS):
             raise InputError(f"{where}: expected 2 to {len(LETTERS)} options, got {count}")
-        if not 0 <= question.answer < len(question.options):
+        if question.answer is None or not 0 <= question.answer < len(question.options):
             raise InputError(f"{where}: the correct answer is not one of the options")
-        if not question.text.strip():
-            raise InputError(f"{where}: the text of the question is empty")
+        refuse_unusable_text(name, question)
         seen: dict[str, str] = {}
         for option in question.options:
             key = comparable(option)
             if key in seen:
                 raise InputError(f"{where}: two options are equal: {seen[key]!r} and {option!r}")
             seen[key] = option
-        if MARK in question.text:
-            raise InputError(f"{where}: the text contains {MARK}, which kib reserves for marking questions")
+
+
+def refuse_unusable_text(name: str, question: Question) -> None:
+    """Raise InputError if the text of a question is empty or contains the text that marks questions."""
+    where = f"tasks.{name}: question {question.id}"
+    if not question.text.strip():
+        raise InputError(f"{where}: the text of the question is empty")
+    if MARK in question.text:
+        raise InputError(f"{where}: the text contains {MARK}, which kib reserves for marking questions")

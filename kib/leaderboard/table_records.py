@@ -8,6 +8,7 @@ from kib.records import Environment, Setting
 from kib.statistics.gains import LEVEL, Accuracy, Average, Gain
 
 __all__ = [
+    "AnswerShares",
     "ArmRow",
     "AverageRow",
     "BenchmarkLine",
@@ -98,6 +99,21 @@ class RetrievalQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerShares:
+    """The shares of generated answers that are right, wrong or abstentions, over all seeds.
+
+    `right`, `abstained` and `wrong` refer to answerable questions and add up to 1; `declined` is the share of
+    abstentions on unanswerable questions. A share is None if there are no such questions.
+    """
+
+    right: float | None
+    abstained: float | None
+    wrong: float | None
+    unanswerable: int  # the number of unanswerable questions
+    declined: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ArmRow:
     """An arm on a task: the cells that differ only in their seed. Accuracies and gains are fractions, not percentages.
 
@@ -126,6 +142,9 @@ class ArmRow:
     reason: str = ""
     n: int | None = None
     metric: str | None = None
+    graded: bool = False  # whether any question has a score between 0 and 1
+    other_metrics: Mapping[str, float] = field(default_factory=dict)  # the means of further metrics, over all seeds
+    answers: AnswerShares | None = None  # None: the options of the questions are scored
     environments: tuple[int, ...] = ()  # zero-based indexes into the table's `environments`
     accuracy: Accuracy | None = None
     seed_accuracies: tuple[float, ...] = ()

@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any, TypeVar, TypeVarTuple
 
 from kib.errors import SpecError
+from kib.harness.open_tasks import OPEN_REVISION
 from kib.identity import digest
 from kib.interfaces import GoldRetriever, HarnessTask, Reranker
 from kib.plan.steps import (
@@ -31,6 +32,7 @@ from kib.plugins.resolve import Lock
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
 from kib.spec.load import MethodTable, Spec, TaskTable
+from kib.spec.tables import GENERATION_KEYS
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 from kib.support.phrases import counted, join
 
@@ -146,9 +148,10 @@ def why_no_probe(table: TaskTable, plugin: Any) -> str:
     """
     if isinstance(plugin, HarnessTask):
         return "lm-eval defines the prompt"
-    if (table.scoring or DEFAULT_SCORING) == "letter" or "reworded" in plugin.splits():
+    if table.scoring == "letter" or "reworded" in plugin.splits():
         return ""
-    return 'the questions have one wording; give the task `reworded` questions, or scoring = "letter"'
+    letters = "" if table.metrics else ', or scoring = "letter"'
+    return f"the questions have one wording; give the task `reworded` questions{letters}"
 
 
 def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
@@ -317,7 +320,7 @@ class _Planner:
         table, locked = self.spec.tasks[task], self.lock.get("tasks", task)
         if isinstance(locked.plugin, HarnessTask):
             return [locked.identity, HARNESS_PAIRS]
-        return "letter" if (table.scoring or DEFAULT_SCORING) == "letter" else None
+        return table.scoring if table.scoring == "letter" else "generated" if table.metrics else None
 
     @_computed_once
     def _check_sources(self, trainer: str, corpus: str) -> None:
@@ -482,6 +485,9 @@ class _Planner:
         own = not isinstance(locked.plugin, HarnessTask)
         scoring = (table.scoring or DEFAULT_SCORING) if own else None
         parts = {"task": locked.identity, "query": table.query, "scoring": scoring, "limit": table.limit}
+        if own and table.metrics:
+            keys = {key: getattr(table, key) for key in GENERATION_KEYS}
+            parts["generated"] = {**keys, "revision": OPEN_REVISION}
         removes = own and self.spec.removes_invisible(table.corpus)
         return {**parts, "split": split, **({"invisible": INVISIBLE_REVISION} if removes else {})}
 

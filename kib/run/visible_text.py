@@ -20,7 +20,7 @@ def visible_documents(documents: Iterable[Document], removed: Counter[str]) -> I
 
 
 def visible_questions(questions: Iterable[Question], removed: Counter[str]) -> Iterator[Question]:
-    """Yield questions without invisible characters in their texts, options and quotes; count the removed characters.
+    """Yield questions without invisible characters in their texts, answers and quotes; count the removed characters.
 
     White space that surrounds a text after the removal is removed too.
     """
@@ -32,5 +32,6 @@ def visible_questions(questions: Iterable[Question], removed: Counter[str]) -> I
     for question in questions:
         text = visible(question.text)
         options = tuple(map(visible, question.options))
+        accepted = tuple(map(visible, question.accepted))
         gold = tuple(replace(one, quote=one.quote and remove_invisible(one.quote)) for one in question.gold)
-        yield replace(question, text=text, options=options, gold=gold)
+        yield replace(question, text=text, options=options, accepted=accepted, gold=gold)

@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Hashable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from kib.interfaces import GROUPS
 from kib.records import Setting
 from kib.spec.messages import show_value
+from kib.support.phrases import join
 from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
 __all__ = [
+    "GENERATION_KEYS",
     "KINDS",
     "SINGULAR",
     "TABLES",
@@ -105,7 +107,19 @@ Naturals = Annotated[tuple[Natural, ...], Different, AfterValidator(_unlike)]
 Seeds = Annotated[tuple[Seed, ...], Different, AfterValidator(_unlike)]
 Positives = Annotated[tuple[Positive, ...], Different, AfterValidator(_unlike)]
 Names = Annotated[tuple[str, ...], Different, AfterValidator(_unlike)]
+Tolerance = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+StopText = Annotated[str, Field(min_length=1)]
+Scoring = Literal["letter", "text", "text-norm", "exact", "f1", "contains", "number", "rouge-l"]
+AnswerMetric = Literal["exact", "f1", "contains", "number", "rouge-l"]
+AnswerMetrics = Annotated[tuple[AnswerMetric, ...], Different, AfterValidator(_unlike)]
 Values = Annotated[tuple[Setting, ...], Different, AfterValidator(_unlike), AfterValidator(_folders)]
+
+
+ANSWER_METRICS = get_args(AnswerMetric)
+"""The metrics of generated answers."""
+
+GENERATION_KEYS = ("max_tokens", "stop", "language", "tolerance", "abstentions")
+"""The keys of a task that apply only to generated answers."""
 
 
 class _Strict(BaseModel):
@@ -302,16 +316,68 @@ class TaskTable(PluginTable):
             "the question"
         ),
     )
-    scoring: Literal["letter", "text", "text-norm"] | None = Field(
+    scoring: Scoring | AnswerMetrics | None = Field(
         None,
         description=(
-            "the part of an option that is scored: the letter, the text, or the text normalised by length; not for "
-            "lm-eval tasks"
+            "the part of an option that is scored (`letter`, `text`, or `text-norm` for the text normalised by "
+            "length), or the metric of a generated answer (`exact`, `f1`, `contains`, `number` or `rouge-l`); rows are "
+            "ranked by the first metric of a list; not for lm-eval tasks; default: `text`"
+        ),
+    )
+    max_tokens: Positive = Field(32, description="the maximum number of tokens of a generated answer")
+    stop: tuple[StopText, ...] | None = Field(
+        None,
+        description=(
+            "the texts that end a generated answer; default: the answer is the first line of the output that is not "
+            "empty or, with a chat template, the whole output"
+        ),
+    )
+    language: str = Field(
+        "en",
+        pattern="^[a-z]{2,3}$",
+        description=(
+            "the language of the answers as an ISO 639 code, which determines the articles that metrics ignore and the "
+            "decimal mark of numbers"
+        ),
+    )
+    tolerance: Tolerance = Field(
+        0.0, description="the relative difference to the accepted number up to which the metric `number` gives 1"
+    )
+    abstentions: Annotated[tuple[StopText, ...], Different, AfterValidator(_unlike)] | None = Field(
+        None,
+        description=(
+            "the phrases with which an output declines to answer; default: usual phrases in `language`, such as `I do "
+            "not know`"
         ),
     )
     limit: Positive | None = Field(
         None, description="the number of questions in a fixed sample; default: all questions"
     )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of generated answers, or () if the task scores options or is an lm-eval task."""
+        return _answer_metrics(self.scoring)
+
+    @field_validator(*GENERATION_KEYS)
+    @classmethod
+    def _needs_metric(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse keys that have no effect on the scoring; do not check keys of a table with an invalid `scoring`."""
+        if "scoring" not in info.data:
+            return value
+        metrics = _answer_metrics(info.data["scoring"])
+        if not metrics:
+            raise ValueError(
+                f"applies only to generated answers; add `scoring` with one of: {join(ANSWER_METRICS, 'or')}"
+            )
+        if info.field_name == "tolerance" and "number" not in metrics:
+            raise ValueError("needs the metric `number` in `scoring`")
+        return value
+
+
+def _answer_metrics(scoring: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    metrics = (scoring,) if isinstance(scoring, str) else scoring or ()
+    return tuple(name for name in metrics if name in ANSWER_METRICS)
 
 
 class MethodTable(Table):

@@ -12,6 +12,9 @@ __all__ = ["p_value", "sign_flip_p", "smallest_p"]
 FLIPS = 20_000
 LARGEST_GRID = 100
 
+MOST_ENUMERATED = 16
+"""The largest number of differing groups for which all sign flips are enumerated."""
+
 
 def smallest_p(groups: int) -> float:
     """Return the smallest p value that a number of groups allows: the same sign in all groups, for both directions."""
@@ -28,7 +31,7 @@ def sign_flip_p(kinds: Kinds) -> float:
     """Return the two-sided p value for a sum of group differences under random sign flips.
 
     The first column of `kinds` is the sum of the differences. The p value is exact if all differences are multiples of
-    a common fraction, and a Monte Carlo estimate otherwise.
+    a common fraction or few groups differ, and a Monte Carlo estimate otherwise.
     """
     observed = fsum(count * totals[0] for totals, count in kinds)
     magnitudes: Counter[float] = Counter()
@@ -40,6 +43,8 @@ def sign_flip_p(kinds: Kinds) -> float:
     grid = _grid(magnitudes)
     if grid is not None:
         return _exact_p(grid, magnitudes, observed)
+    if magnitudes.total() <= MOST_ENUMERATED:
+        return _enumerated_p(magnitudes, observed)
     return _monte_carlo_p(magnitudes, observed)
 
 
@@ -64,6 +69,16 @@ def _exact_p(grid: int, magnitudes: Mapping[float, int], observed: float) -> flo
     total = len(chances) - 1
     tail = chances[: (total - abs(round(observed * grid))) // 2 + 1]
     return rounded(min(1.0, 2 * fsum(tail.tolist())))
+
+
+def _enumerated_p(magnitudes: Counter[float], observed: float) -> float:
+    """Return the exact p value for differences without a common fraction, by enumerating all sign flips."""
+    import numpy as np
+
+    sums = np.zeros(1)
+    for value in sorted(magnitudes.elements()):
+        sums = np.concatenate([sums + value, sums - value])
+    return rounded(float((np.abs(sums) >= abs(observed) - 1e-9).sum()) / len(sums))
 
 
 @lru_cache(maxsize=256)

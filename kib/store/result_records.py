@@ -5,8 +5,9 @@
 declared here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import fsum
 from typing import Annotated, Any
 
 import msgspec
@@ -23,6 +24,7 @@ __all__ = [
     "SCORES",
     "STORED",
     "TIMES",
+    "AnswerCounts",
     "BenchmarkPlan",
     "CellResult",
     "Failure",
@@ -35,6 +37,7 @@ __all__ = [
     "plan_from_json",
     "plan_to_json",
     "score_to_json",
+    "total_score",
 ]
 
 SCHEMA = 1
@@ -148,6 +151,21 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerCounts:
+    """The numbers of generated answers that are right, wrong or abstentions; a score from 0.5 counts as right.
+
+    The wrong answers are the answers to answerable questions that are neither right nor abstentions, and the answers
+    to unanswerable questions that are no abstentions (`declined`).
+    """
+
+    answerable: Count
+    right: Count
+    abstained: Count
+    unanswerable: Count
+    declined: Count
+
+
+@dataclass(frozen=True, slots=True)
 class CellResult:
     """The content of `cell.json`: the result of a cell and the conditions of its measurement, without the questions."""
 
@@ -155,7 +173,7 @@ class CellResult:
 
     cell: Cell
     n: Annotated[Count, Field(ge=1)]
-    correct: Count
+    correct: Count | Amount  # the sum of all scores: a whole number if every score is 0 or 1
     metric: str
     environments: Annotated[tuple[Environment, ...], BeforeValidator(_present_packages)]
     questions: str = ""  # the SHA-256 of the cell's questions.jsonl
@@ -169,6 +187,8 @@ class CellResult:
     corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, sources, licences and date of the corpus
     text: Mapping[str, Any] = field(default_factory=dict)  # the number, kinds and digest of the training texts
     training: Annotated[TrainingRecord | None, BeforeValidator(lambda value: value or None)] = None
+    other_metrics: Mapping[str, Amount] = field(default_factory=dict)  # the means of further metrics
+    answers: AnswerCounts | None = None  # None: the options of the questions are scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +249,7 @@ def cell_from_json(value: Any) -> CellResult:
     """Return the result stored in `cell.json`. Raises ValueError if the counts contradict each other."""
     result = CELL.validate_python(value)
     if result.correct > result.n:
-        raise ValueError(f"{result.correct} correct answers to {result.n} questions")
+        raise ValueError(f"a total score of {result.correct} for {result.n} questions")
     return result
 
 
@@ -241,10 +261,19 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
         training = {key: value for key, value in training.items() if key not in costs}
     if training.get("open_pairs") == 0:
         del training["open_pairs"]
-    return {**asdict(result), "training": training}
+    fields = {**asdict(result), "training": training}
+    absent = {key for key in ("other_metrics", "answers") if not fields[key]}  # as in results without written answers
+    return {key: one for key, one in fields.items() if key not in absent}
 
 
 def score_to_json(score: Score) -> dict[str, Any]:
     """Convert a score to the JSON object stored as one line of `questions.jsonl`."""
     line: dict[str, Any] = msgspec.to_builtins(score)
-    return line
+    absent = {"other_scores": None, "abstained": None, "unanswerable": False}  # as in results without written answers
+    return {key: value for key, value in line.items() if key not in absent or value != absent[key]}
+
+
+def total_score(scores: Sequence[Score]) -> int | float:
+    """Return the sum of all scores, which is a whole number if every score is 0 or 1."""
+    total = fsum(score.score for score in scores)
+    return int(total) if all(score.score in (0, 1) for score in scores) else total

@@ -112,10 +112,10 @@ def test_manually_edited_files_are_rejected(lab):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (lambda lines: lines[:-1], "the file contradicts cell.json, which counts 4 of 20 answers as correct"),
+        (lambda lines: lines[:-1], "the file contradicts cell.json, which states a total score of 4 for 20 questions"),
         (
             lambda lines: [lines[0].replace('"score":1', '"score":0'), *lines[1:]],
-            "the file contradicts cell.json, which counts 4 of 20 answers as correct",
+            "the file contradicts cell.json, which states a total score of 4 for 20 questions",
         ),
         (lambda lines: [lines[0], lines[0], *lines[2:]], "the file contains a question twice"),
     ],

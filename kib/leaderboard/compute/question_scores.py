@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
+from math import fsum
 from operator import attrgetter
 
 from kib.errors import InputError
@@ -75,11 +76,9 @@ class QuestionScoresReader:
 
     def _scores(self, result: CellResult) -> list[Score]:
         scores = self._results.scores(result.cell, self._purpose)
-        if len(scores) != result.n or sum(map(_score, scores)) != result.correct:
-            raise self._damaged(
-                result,
-                (f"the file contradicts cell.json, which counts {result.correct} of {result.n} answers as correct"),
-            )
+        if len(scores) != result.n or fsum(map(_score, scores)) != result.correct:
+            stated = f"a total score of {result.correct} for {result.n} questions"
+            raise self._damaged(result, f"the file contradicts cell.json, which states {stated}")
         if len(set(map(_question_id, scores))) != len(scores):
             raise self._damaged(result, "the file contains a question twice")
         return scores

@@ -7,10 +7,11 @@ from math import exp, fsum, sqrt
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit
-from kib.leaderboard.table_records import ArmRow, Cost, Origin, RetrievalQuality
+from kib.leaderboard.table_records import AnswerShares, ArmRow, Cost, Origin, RetrievalQuality
 from kib.safe_text import one_line
 from kib.statistics.gains import LEVEL, Gain
 from kib.statistics.paired_test import smallest_p
+from kib.store.result_records import AnswerCounts
 
 __all__ = ["Rank", "RowBuilder"]
 
@@ -100,6 +101,9 @@ class RowBuilder:
             reason=one_line(self.reason),
             n=measure.accuracy.n if measure else arm.task.n,
             metric=arm.results[0].metric if arm.results else None,
+            graded=any(isinstance(result.correct, float) for result in arm.results),
+            other_metrics=_other_metrics(arm) if measure else {},
+            answers=_answer_shares([one.answers for one in arm.results if one.answers]) if measure else None,
             environments=_environment_numbers(arm, environments),
             accuracy=measure.accuracy if measure else None,
             seed_accuracies=seed_accuracies,
@@ -132,6 +136,28 @@ class RowBuilder:
 def _environment_numbers(arm: Arm, environments: Environments) -> tuple[int, ...]:
     found = (environments.number(one) for result in arm.results for one in result.environments)
     return tuple(dict.fromkeys(found))
+
+
+def _other_metrics(arm: Arm) -> dict[str, float]:
+    """Return the means over all seeds of the metrics by which rows are not ranked."""
+    names = arm.results[0].other_metrics if arm.results else ()
+    return {name: fsum(one.other_metrics[name] for one in arm.results) / len(arm.results) for name in names}
+
+
+def _answer_shares(seeds: Sequence[AnswerCounts]) -> AnswerShares | None:
+    """Return the shares of right answers and abstentions, or None if answers were not counted."""
+    if not seeds:
+        return None
+    asked, hopeless = sum(one.answerable for one in seeds), sum(one.unanswerable for one in seeds)
+    right = sum(one.right for one in seeds) / asked if asked else None
+    abstained = sum(one.abstained for one in seeds) / asked if asked else None
+    return AnswerShares(
+        right=right,
+        abstained=abstained,
+        wrong=None if right is None or abstained is None else 1 - right - abstained,
+        unanswerable=seeds[0].unanswerable,
+        declined=sum(one.declined for one in seeds) / hopeless if hopeless else None,
+    )
 
 
 def _sample_deviation(values: Sequence[float]) -> float | None:

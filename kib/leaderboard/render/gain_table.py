@@ -21,6 +21,7 @@ GAIN_COLUMNS = (
     Column("n", "n", "number of questions"),
     Column("accuracy", "acc. %", "accuracy"),
     Column("accuracy interval", "interval", "confidence interval for accuracy", left=True),
+    Column("other metrics", "other metrics", "other metrics", left=True),
     Column("seeds", "seeds", "number of seeds and standard deviation", left=True),
     Column("against", "against", "reference arm for the gain", left=True),
     Column("points", "points", "gain in points"),
@@ -61,6 +62,7 @@ def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
     title += ["control"] if first.role == "control" else []
     title += ["published, unpaired"] if first.origin == "published" else []
     title += [counted(number, "question") for number in numbers] if len(numbers) == 1 else []
+    title += [f"scored by {one_line(metric)}" for metric in _generated_metric(rows)]
     title += [f"corpus {name}" for name in corpora if name != first.task] if len(corpora) == 1 else []
     seeds = {row.seeds for row in rows}
     lines = []
@@ -84,6 +86,13 @@ def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
     return Block(one_line(" · ".join(title)), tuple(lines), notes)
 
 
+def _generated_metric(rows: Sequence[ArmRow]) -> set[str]:
+    """Return the metric of a block, unless the metric is the accuracy of choosing an option or differs between rows."""
+    metrics = {row.metric for row in rows if row.metric is not None}
+    known = {metric for metric in metrics if not metric.startswith("acc") and rows[0].origin == "measured"}
+    return known if len(metrics) == 1 else set()
+
+
 def _choice_reason_notes(rows: Sequence[ArmRow]) -> Iterator[str]:
     """Yield one sentence per chosen arm: its accuracy, and the accuracy of the best arm on the test questions."""
     for row in rows:
@@ -102,6 +111,7 @@ def _texts(row: ArmRow) -> dict[str, str]:
         "method": one_line(row.arm),
         "accuracy": percent(accuracy.mean if accuracy else None),
         "accuracy interval": interval(accuracy.interval if accuracy else None),
+        "other metrics": ", ".join(f"{one_line(name)} {percent(mean)}" for name, mean in row.other_metrics.items()),
         "points": points(gain.absolute if gain else None),
         "points interval": interval(gain.interval) if gain else _missing_gain(row),
         "relative": points(gain.relative if gain else None),

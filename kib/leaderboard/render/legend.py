@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator
 from kib.leaderboard.compute.row_warnings import WARNING_MEANINGS
 from kib.leaderboard.table_records import Table
 from kib.safe_text import one_line
+from kib.statistics.paired_test import FLIPS, MOST_ENUMERATED
+from kib.text_metrics.metrics import MEANINGS
 
 __all__ = ["legend", "missing_results"]
 
@@ -18,7 +20,7 @@ COLUMN_MEANINGS = {
     ),
     "known": (
         "known, unknown: gain in points on questions that base answered correctly (known) or incorrectly (unknown) in "
-        "a second measurement."
+        "a second measurement; a score of at least 0.5 counts as correct."
     ),
     "recall": "recall: percentage of questions for which a gold passage was retrieved.",
     "perplexity": "held out: perplexity of text excluded from training, before and after training.",
@@ -26,6 +28,11 @@ COLUMN_MEANINGS = {
 }
 """Sentences about columns, by column name."""
 
+
+GRADED_TEST = (
+    f", or {FLIPS:,} random sign flips if more than {MOST_ENUMERATED} questions or groups differ by uneven amounts "
+    "(the standard error of an estimated p of .05 is .0015)"
+)
 
 UNPAIRED = (
     "published, unpaired: the paper does not publish answers per question. Intervals and p values are therefore "
@@ -63,6 +70,7 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
             f"Accuracy in %; gain over {over} on the same questions, in points and as % of the accuracy of {over}. "
             f"Intervals are 95 % confidence intervals{grouped}."
         )
+        texts += _metrics(table)
         texts += [UNPAIRED] if "published" in _origins(table) else []
     if "p" in columns:
         texts.append(_p_values(table))
@@ -72,6 +80,15 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
     warnings = {one.partition(" (")[0] for row in table.rows for one in row.warnings}
     texts += [f"{name}: {meaning}" for name, meaning in WARNING_MEANINGS.items() if name in warnings]
     return [one_line(text) for text in (*texts, *table.not_ranked_together, *_not_split(table), *_environment(table))]
+
+
+def _metrics(table: Table) -> Iterator[str]:
+    """Yield a sentence for each metric of generated answers, which takes the place of the accuracy."""
+    measured = [row for row in table.rows if row.origin == "measured"]
+    used = dict.fromkeys(name for row in measured for name in (row.metric or "", *row.other_metrics))
+    for name in used:
+        if name in MEANINGS:
+            yield f"{name}: {MEANINGS[name]}; mean over the questions in %."
 
 
 def _origins(table: Table) -> set[str]:
@@ -85,7 +102,9 @@ def _p_values(table: Table) -> str:
     unadjusted = any(row.gain and row.p_adjusted is None for row in table.rows)
     aside = "; values in parentheses (controls and the gold passage) are not adjusted." if unadjusted else "."
     origins = _origins(table)
-    tests = {"measured": "exact paired test", "published": "unpaired score test"}
+    estimated = any(row.graded for row in table.rows)
+    paired = f"exact paired test{GRADED_TEST if estimated else ''}"
+    tests = {"measured": paired, "published": "unpaired score test"}
     used = [text if len(origins) == 1 else f"{text} ({one})" for one, text in tests.items() if one in origins]
     return f"p: {' or '.join(used)}{adjusted}{aside}"
 

@@ -1,7 +1,9 @@
 """Renders the table as GitHub-flavoured Markdown: all rows, with markup in names and messages escaped."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
+from kib.leaderboard.render.answers_table import ANSWER_COLUMNS, answer_blocks, answer_legend
 from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
 from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
 from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
@@ -28,6 +30,7 @@ def markdown(table: Table) -> str:
     for block in gains:
         parts += _block(block, columns)
     for blocks, all_columns in (
+        (list(answer_blocks(table)), ANSWER_COLUMNS),
         (list(cross_origin_blocks(table)), CROSS_ORIGIN_COLUMNS),
         (list(pairwise_blocks(table)), PAIRWISE_COLUMNS),
         (list(cost_blocks(table)), COST_COLUMNS),
@@ -36,7 +39,8 @@ def markdown(table: Table) -> str:
         for block in blocks:
             parts += _block(block, used_columns(blocks, all_columns))
     names = [column.name for column in columns]
-    texts = [missing_results(table), *legend(table, names), *cost_legend(table), *retrieval_legend(table)]
+    legends = (legend(table, names), answer_legend(table), cost_legend(table), retrieval_legend(table))
+    texts = [missing_results(table), *chain.from_iterable(legends)]
     parts += [f"{_safe(text)}\n" for text in texts if text]
     return "".join(parts)
 

@@ -5,6 +5,7 @@ from io import StringIO
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from kib.leaderboard.render.answers_table import ANSWER_COLUMNS, answer_blocks, answer_legend
 from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
 from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
 from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
@@ -85,6 +86,7 @@ def terminal(table: Table, *, width: int, colour: bool) -> str:
     gains = _FittedTable(gain_blocks(table, MAX_ROWS), GAIN_COLUMNS, GAIN_DROPS, width)
     grids = (
         gains,
+        _FittedTable(answer_blocks(table, MAX_ROWS), ANSWER_COLUMNS, (), width),
         _FittedTable(cross_origin_blocks(table, MAX_ROWS), CROSS_ORIGIN_COLUMNS, CROSS_ORIGIN_DROPS, width),
         _FittedTable(pairwise_blocks(table), PAIRWISE_COLUMNS, (), width),
         _FittedTable(cost_blocks(table, MAX_ROWS), COST_COLUMNS, COST_DROPS, width),
@@ -162,7 +164,7 @@ def _below(console: "Console", table: Table, names: Sequence[str], left_out: Seq
         )
     if missing_results(table):
         console.print(missing_results(table), style="bold")
-    for text in (*legend(table, names), *cost_legend(table), *retrieval_legend(table)):
+    for text in (*legend(table, names), *answer_legend(table), *cost_legend(table), *retrieval_legend(table)):
         console.print(text, style="dim")
     if left_out:
         console.print(f"Omitted at this width: {', '.join(left_out)}.", style="dim")

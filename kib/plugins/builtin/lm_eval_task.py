@@ -68,8 +68,8 @@ class LmEvalTask:
         metric: str | None = Field(
             None,
             description=(
-                "a 0/1 metric of the task, or `metric,filter`; default: acc, or exact_match for tasks that "
-                "generate text"
+                "a metric of the task with values from 0 to 1, or `metric,filter`; default: acc, or exact_match for "
+                "tasks that generate text"
             ),
         )
 

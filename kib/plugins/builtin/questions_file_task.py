@@ -1,6 +1,7 @@
 """The task plugin `file`: reads the user's own questions from JSON lines or CSV."""
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -23,22 +24,23 @@ from kib.support.question_text import trimmed
 
 __all__ = ["FileTask"]
 
-FIELDS = ("id", "question", "options", "answer", "document", "start", "end", "quote", "group")
 GOLD_FIELDS = ("document", "start", "end", "quote")
 """The fields of gold, either of the question itself or of each entry in a list of several gold documents."""
 
+FIELDS = ("id", "question", "options", "answer", "answers", "unanswerable", *GOLD_FIELDS, "group")
 MOST_OPTIONS = len(LETTERS)
 
-TRIMMED = ("id", "question", "options", "answer", "group")
+TRIMMED = ("id", "question", "options", "answer", "answers", "group")
 """The fields whose texts are trimmed; a document id must be written exactly as in the corpus."""
 
 JSON_OPTIONS = "expected a JSON list of strings, or the columns A, B, C, …"
+JSON_ANSWERS = "expected a JSON list of strings, or one answer in the column `answer`"
 
 Row = Mapping[str, Any]
 
 
 class FileTask:
-    """Multiple-choice questions with optional gold documents, gold ranges and groups."""
+    """Questions with options or accepted answers, and optional gold documents, gold ranges and groups."""
 
     class Options(BaseOptions):
         """The keys of `[tasks.NAME]` with `plugin = "file"`."""
@@ -124,7 +126,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row, bool]]:
                 continue
             written = parse_json(line, f"{path}:{number}")
             if not isinstance(written, dict):
-                raise InputError(f"{path}:{number}: expected an object with the keys question, options and answer")
+                raise InputError(f"{path}:{number}: expected an object with the keys question and answer")
             row = {key: _trim(value) if key in TRIMMED else value for key, value in written.items()}
             yield number, row, row != written
 
@@ -145,8 +147,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row, bool]]:
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 _check_cells(where, row)
-                if (row.get("options") or "").strip():
-                    row["options"] = parse_json(row["options"], f"{where}: options: {JSON_OPTIONS}")
+                for key, expected in (("options", JSON_OPTIONS), ("answers", JSON_ANSWERS)):
+                    if (row.get(key) or "").strip():
+                        row[key] = parse_json(row[key], f"{where}: {key}: {expected}")
                 cells = {key: _trim(value) for key, value in row.items()}
                 yield reader.line_num, _from_columns(where, cells), cells != row
         except csv.Error as error:
@@ -188,7 +191,7 @@ def _from_columns(where: str, row: Row) -> dict[str, Any]:
         if key in fields and str(fields[key]).isdecimal():
             fields[key] = int(fields[key])
     answer = str(fields.get("answer", ""))
-    if answer.isdecimal():
+    if answer.isdecimal() and "options" in fields:
         texts = fields.get("options", [])
         if answer in texts and texts.index(answer) != int(answer):
             raise InputError(
@@ -208,12 +211,15 @@ class _Row:
 
     def question(self, number: str) -> Question:
         self._check_fields(FIELDS)
-        options = self._options()
+        unanswerable = self._unanswerable()
+        options = self._options() if self.row.get("options") is not None else ()
         return Question(
             id=self._id("id", number),
             text=self._text("question"),
             options=options,
-            answer=self._answer(options),
+            answer=self._answer(options) if options else None,
+            accepted=() if unanswerable else self._accepted(has_options=bool(options)),
+            unanswerable=unanswerable,
             gold=self._gold(),
             group=self._id("group") if self.row.get("group") is not None else None,
         )
@@ -278,6 +284,38 @@ class _Row:
             return meant.pop()
         allowed = f"a letter from {letters[0]} to {letters[-1]}, the text of an option or a zero-based option index"
         raise self._wrong("answer", f"expected {allowed}, got {value!r}")
+
+    def _accepted(self, *, has_options: bool) -> tuple[str, ...]:
+        """Return the accepted answers of a question without options, given as one `answer` or as a list `answers`."""
+        several = self.row.get("answers")
+        if several is None:
+            return () if has_options else (self._one_accepted(),)
+        if has_options or self.row.get("answer") is not None:
+            other = "options" if has_options else "answer"
+            raise self._wrong("answers", f"the question has `{other}` too; remove one of the two fields")
+        if not isinstance(several, list) or not several or not all(isinstance(one, str) and one for one in several):
+            hint = "; if the documents hold no answer, add `unanswerable`" if several == [] else ""
+            raise self._wrong("answers", f"expected a list of non-empty texts, got {several!r}{hint}")
+        for text in several:
+            self._check_characters("answers", text)
+        return tuple(dict.fromkeys(several))
+
+    def _unanswerable(self) -> bool:
+        """Return whether the documents hold no answer; in CSV, the field contains `true` or `false`."""
+        value = self.row.get("unanswerable", False)
+        text = str(value).lower()
+        if not isinstance(value, bool | str) or text not in ("true", "false"):
+            raise self._wrong("unanswerable", f"expected true or false, got {value!r}")
+        given = [field for field in ("options", "answer", "answers") if self.row.get(field)]
+        if text == "true" and given:
+            raise self._wrong(given[0], "a question that is `unanswerable` must not have an answer or options")
+        return text == "true"
+
+    def _one_accepted(self) -> str:
+        value = self.row.get("answer")
+        if type(value) in (int, float):
+            return json.dumps(value)
+        return self._text("answer", expected="a text or a number, or a list in `answers`")
 
     def _gold(self) -> tuple[Gold, ...]:
         """Return the gold documents: one document, or several from a list of objects {document, start, end, quote}."""

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import fsum
 
 from kib.errors import InputError, PromptTemplateError, PromptTooLongError, SpecError
+from kib.harness.open_tasks import RIGHT
 from kib.harness.tasks import RenderedTask
 from kib.plan.steps import PlannedCell
 from kib.prompts import DEFAULT_TEMPLATE, build_prompt
@@ -13,7 +15,7 @@ from kib.run.steps.hits import HitsByQuestion
 from kib.run.steps.passages import Passages
 from kib.run.token_budget import TokenBudget
 from kib.spec.load import Spec
-from kib.store.result_records import CellResult
+from kib.store.result_records import AnswerCounts, CellResult, total_score
 from kib.support.phrases import counted
 
 __all__ = ["PreparedCell", "prepare_cell", "score_questions", "summarise_scores"]
@@ -108,6 +110,9 @@ def score_questions(
                 tokens=prompt.tokens,
                 prompt=sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest(),
                 relevant=None if of_question is None else len(of_question),
+                other_scores=outcome.other_scores,
+                abstained=outcome.abstained,
+                unanswerable=question.unanswerable,
             )
         )
     return scores
@@ -126,14 +131,36 @@ def summarise_scores(
     return CellResult(
         cell=plan.cell,
         n=len(scores),
-        correct=sum(score.score for score in scores),
+        correct=total_score(scores),
         metric=rendered_task.metric,
+        other_metrics=_other_means(rendered_task.metrics[1:], scores),
+        answers=_count_answers(scores),
         environments=environments,
         prompt_tokens=tokens,
         flops=None if tokens is None or parameters is None else 2.0 * parameters * tokens,
         dropped_passages=sum(score.dropped for score in scores),
         dropped_questions=sum(score.dropped > 0 for score in scores),
         steps=_step_identities(plan),
+    )
+
+
+def _other_means(metrics: Sequence[str], scores: Sequence[Score]) -> dict[str, float]:
+    """Return the mean of each further metric over all questions."""
+    return {metric: fsum((score.other_scores or {})[metric] for score in scores) / len(scores) for metric in metrics}
+
+
+def _count_answers(scores: Sequence[Score]) -> AnswerCounts | None:
+    """Return the numbers of right answers and of abstentions, or None if the task scores options."""
+    if any(score.abstained is None for score in scores):
+        return None
+    asked = [score for score in scores if not score.unanswerable]
+    hopeless = [score for score in scores if score.unanswerable]
+    return AnswerCounts(
+        answerable=len(asked),
+        right=sum(score.score >= RIGHT for score in asked),
+        abstained=sum(score.abstained is True for score in asked),
+        unanswerable=len(hopeless),
+        declined=sum(score.abstained is True for score in hopeless),
     )
 
 

@@ -154,11 +154,17 @@ def _choose(
 ) -> list[list[Hit]]:
     """Return the hits of a retriever that knows the gold passages.
 
+    For an unanswerable question, a retriever of gold passages (the ceiling) finds nothing.
+
     Raises PluginError if a non-gold passage among the hits repeats the gold text, for example in a copied document.
     """
-    found, gold_text = [], GoldText(gold, passages)
+    found: list[list[Hit]] = []
+    gold_text = GoldText(gold, passages)
     method = "choose_apart" if isinstance(locked.plugin, ApartRetriever) else "choose"
     for question in questions:
+        if question.unanswerable and locked.plugin.role == "ceiling":
+            found.append([])
+            continue
         repeats = partial(gold_text.repeats, question.question_id)
         more = {"repeats": repeats} if method == "choose_apart" else {}
         of_question = gold.passages.get(question.question_id, ())

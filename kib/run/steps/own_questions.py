@@ -109,11 +109,15 @@ def _refuse_changed_rewordings(task: str, tested: Sequence[Question], reworded: 
 
 def _changes(original: Question, reworded: Question) -> Iterator[str]:
     """Yield the difference between the answers or the options of two questions, if there is a difference."""
-    right, other = original.options[original.answer], reworded.options[reworded.answer]
-    if comparable(right) != comparable(other):
-        yield f"the correct answer is {other!r} instead of {right!r}"
+    right, other = set(map(comparable, original.correct)), set(map(comparable, reworded.correct))
+    if right != other:
+        yield f"the correct answer is {_quoted(reworded.correct)} instead of {_quoted(original.correct)}"
     elif question_key("", original.options) != question_key("", reworded.options):
         yield "the options differ"
+
+
+def _quoted(answers: Sequence[str]) -> str:
+    return " or ".join(map(repr, answers))
 
 
 def _listed(items: Sequence[str]) -> str:

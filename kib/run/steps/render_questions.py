@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from kib.errors import InputError
 from kib.harness.few_shot import Chat
+from kib.harness.open_tasks import OpenForm, open_task
 from kib.harness.query_template import query_template
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
@@ -20,12 +21,15 @@ from kib.records import Question, RenderedQuestion, Split
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin
 from kib.run.steps.own_questions import OwnQuestions, read_remarks, read_split
+from kib.spec.tables import TaskTable
 from kib.store.files import read_lines, write_lines
 from kib.store.result_records import STORED
 from kib.store.work import reading_step
 from kib.support.phrases import counted
+from kib.text_metrics.abstentions import usual_abstentions
+from kib.text_metrics.metrics import AnswerRules
 
-__all__ = ["chat_template", "load_rendered_task", "render_questions", "task_queries"]
+__all__ = ["chat_template", "load_rendered_task", "render_questions", "task_of_questions", "task_queries"]
 
 FILE = "asked.jsonl"
 
@@ -49,22 +53,34 @@ def load_rendered_task(name: str, split: Split, own: OwnQuestions | None, contex
             f"tasks.{name}.shots: expected at most {len(examples)}, the number of few-shot examples of the task, got "
             f"{max(table.shots)}"
         )
-    scoring = table.scoring or DEFAULT_SCORING
-    source, questions = _questions_of(own, split, scoring)
+    source, questions = _questions_of(own, split, letters=table.scoring == "letter")
     notes = [*own.remarks[source], *(own.remarks["examples"] if examples else ())]
-    task = from_questions(name, questions, examples, scoring, table.limit, notes)
+    task = task_of_questions(table, questions, examples, notes)
     task.removed = own.removed[source] + (own.removed["examples"] if examples else Counter())
     return task
 
 
-def _questions_of(own: OwnQuestions, split: Split, scoring: str) -> tuple[str, Sequence[Question]]:
+def task_of_questions(
+    table: TaskTable, questions: Sequence[Question], examples: Sequence[Question] = (), notes: Sequence[str] = ()
+) -> RenderedTask:
+    """Return questions as a task that asks and scores in the form of a task's table."""
+    if not table.metrics:
+        scoring = str(table.scoring or DEFAULT_SCORING)
+        return from_questions(table.name, questions, examples, scoring, table.limit, notes)
+    rules = AnswerRules(table.language, table.tolerance)
+    abstentions = table.abstentions or usual_abstentions(table.language)
+    form = OpenForm(table.metrics, table.max_tokens, table.stop, rules, abstentions)
+    return open_task(table.name, questions, examples, form, table.limit, notes)
+
+
+def _questions_of(own: OwnQuestions, split: Split, *, letters: bool) -> tuple[str, Sequence[Question]]:
     """Return the questions of a split, and the split in which they are written.
 
     A probe consists of the test questions, either reworded or with rotated options.
     """
     if split != "probe":
         return split, own.splits[split]
-    if scoring == "letter":
+    if letters:
         return "test", [_rotated(question) for question in own.splits["test"]]
     reworded = {question.id: question for question in own.splits["reworded"]}
     missing = [question.id for question in own.splits["test"] if question.id not in reworded]
@@ -76,6 +92,8 @@ def _questions_of(own: OwnQuestions, split: Split, scoring: str) -> tuple[str, S
 
 def _rotated(question: Question) -> Question:
     """Return the question with its last option moved first, to reveal models that prefer a particular letter."""
+    if question.answer is None:
+        return question
     options = (question.options[-1], *question.options[:-1])
     return replace(question, options=options, answer=(question.answer + 1) % len(options))
 

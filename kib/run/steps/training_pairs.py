@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kib.harness.few_shot import Chat
-from kib.harness.pairs import RenderedPair, option_counts, pairs_as_harness_task, pairs_as_own_task
+from kib.harness.pairs import PairScoring, RenderedPair, option_counts, pairs_as_harness_task, pairs_as_own_task
 from kib.harness.tasks import RenderedTask
 from kib.interfaces import HarnessTask
-from kib.plan.planner import DEFAULT_SCORING
 from kib.plan.steps import PairForm
 from kib.records import Text
 from kib.run.context import RunContext
@@ -42,9 +41,9 @@ def _as_asked(
     table, locked = context.spec.tasks[form.task], context.lock.get("tasks", form.task)
     if isinstance(locked.plugin, HarnessTask):
         return pairs_as_harness_task(load_rendered_task(form.task, "test", None, context), pairs, chat)
-    letters = (table.scoring or DEFAULT_SCORING) == "letter"
-    able = [pair for pair in pairs if pair.options or not letters]
-    return dict(zip(able, pairs_as_own_task(form.task, able, "letter" if letters else "text", chat), strict=True))
+    form_of_pairs: PairScoring = "generated" if table.metrics else "letter" if table.scoring == "letter" else "text"
+    able = [pair for pair in pairs if pair.options or form_of_pairs != "letter"]
+    return dict(zip(able, pairs_as_own_task(form.task, able, form_of_pairs, chat), strict=True))
 
 
 def _with_prompt(text: Text, pair: RenderedPair | None) -> Text:

@@ -102,7 +102,7 @@ def _lm(options: Any, learned: str) -> "LM":
 
         def generate_until(self, requests: list[Any]) -> list[str]:
             _log(options, [request.args for request in requests])
-            return [_said(options.seed, request.args[0]) for request in requests]
+            return [_said(options.seed, learned, request.args[0]) for request in requests]
 
     return ToyLM()
 
@@ -134,7 +134,17 @@ def _logprob(seed: int, learned: str, context: str, continuation: str) -> float:
     return -9 - 9 * _number(seed, context, continuation) + 8 * known
 
 
-def _said(seed: int, context: str) -> str:
+SENTENCES = {"Where does": "lives in", "What is the trade of": "trade is", "Which animal does": "owns a"}
+
+
+def _said(seed: int, learned: str, context: str) -> str:
+    """Return a sentence with the fact about a person that the context or the training text contains."""
+    shown, _, asked = context.rpartition("Question:")
+    for start, verb in SENTENCES.items():
+        if name := re.search(rf"{start} (.+?)(?: live| own)?\?", asked):
+            lines = [line for line in f"{shown}\n{learned}".splitlines() if name[1] in line]
+            found = re.search(rf"{verb} ([^.]+)\.", " ".join(lines))
+            return f" It is {found[1]}." if found else " I do not know."
     return f" 4{int(_number(seed, context) * 3)}" if "answer" in context.lower() else ""
 
 

@@ -1,0 +1,53 @@
+"""Normalization of answers as in the evaluation of SQuAD 1.1, extended to other languages and scripts.
+
+The evaluation of SQuAD (Rajpurkar et al., arXiv 1606.05250) ignores case, ASCII punctuation, English articles and white
+space. kib also ignores the punctuation of other scripts, takes the articles of the answer's language, and treats each
+Chinese and Japanese character as a word, because these scripts have no spaces between words.
+"""
+
+import re
+import string
+import unicodedata
+from functools import lru_cache
+
+__all__ = ["words"]
+
+ARTICLES = {
+    "en": "a an the",
+    "de": "der die das den dem des ein eine einen einem einer eines",
+    "es": "el la los las un una unos unas",
+    "fr": "le la les l un une des",
+    "it": "il lo la i gli le l un uno una",
+    "nl": "de het een",
+    "pt": "o a os as um uma uns umas",
+}
+"""The articles of each language with articles; answers in any other language keep all their words."""
+
+CHARACTER = re.compile(r"([\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+"""A character of a script without spaces between words: Han, Hiragana or Katakana."""
+
+ELIDED = re.compile(r"\bl['’]")
+"""The French and Italian article that is joined to its noun, as in l'eau."""
+
+
+@lru_cache(maxsize=65536)  # the accepted answers are normalized again for every arm
+def words(text: str, language: str = "en") -> tuple[str, ...]:
+    """Return the words of an answer in lower case, without punctuation and without articles.
+
+    The articles of an answer that consists of articles, such as the blood type A, are not removed, and neither is the
+    punctuation of an answer that consists of punctuation.
+    """
+    lowered = unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")  # İ must stay one letter
+    articles = ARTICLES.get(language, "").split()
+    spaced = ELIDED.sub(" ", lowered) if "l" in articles else lowered
+    plain = "".join(character for character in spaced if not _is_punctuation(character))
+    found = tuple(word for word in _split(plain) if word not in articles)
+    return found or _split(plain) or _split(lowered)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(CHARACTER.sub(r" \1 ", text).split())
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in string.punctuation or unicodedata.category(character).startswith("P")
