@@ -1,7 +1,8 @@
-"""Write the findings of the XQuAD benchmark as Markdown, with all numbers and verdicts computed from its results.
+"""Write the findings of the XQuAD benchmarks as Markdown, with all numbers and verdicts computed from the results.
 
     kib run benchmarks/xquad.toml
-    python benchmarks/findings_xquad.py results/xquad docs/findings-xquad.md
+    kib run benchmarks/xquad-open.toml
+    python benchmarks/findings_xquad.py results/xquad results/xquad-open docs/findings-xquad.md
 
 Run the script on the machine that ran the benchmark, because the page names the processor of the machine. The text
 below the marker in the Markdown file is written by hand and stays unchanged.
@@ -109,6 +110,28 @@ def cost(rows: Rows) -> Iterator[str]:
     yield from grid(head, cells)
 
 
+def written(folder: Path) -> Iterator[str]:
+    """State what changes if the model writes the answers instead of choosing one of four options."""
+    table = read(folder)
+    rows = list(by_arm(table).values())
+    (best,) = [row for row in rows if row.arm == "rag,k=1"]
+    yield f"`kib run benchmarks/xquad-open.toml` asks {best.n} test questions without options. An answer is right"
+    yield "if it contains the accepted answer as words (`contains`); F1 compares the words of the whole first line."
+    yield f"Does one retrieved passage gain? {VERDICTS[significant_sign(best)]}. {difference(best)}."
+    yield ""
+    cells = [
+        (
+            f"`{row.arm}`",
+            accuracy(row),
+            percent(row.other_metrics["f1"]),
+            points(row.gain.absolute) if row.gain else "–",
+            "–" if row.recall is None else percent(row.recall),
+        )
+        for row in rows
+    ]
+    yield from grid(("arm", "contains, %", "F1, %", "points over base", "recall, %"), cells)
+
+
 def whole(count: float | None) -> str:
     """Format a number of tokens, or return a dash if the arm is not trained."""
     return "–" if count is None else f"{count:,.0f}"
@@ -133,8 +156,8 @@ SECTIONS: Sequence[tuple[str, Callable[[Rows, Path], Iterator[str]]]] = (
 )
 
 
-def findings(folder: Path) -> str:
-    """Return the generated part of the page."""
+def findings(folder: Path, open_folder: Path) -> str:
+    """Return the generated part of the page, from the results with options and the results without options."""
     table = read(folder)
     rows = by_arm(table)
     base, control = rows["base", MAIN], rows["base", CONTROL]
@@ -154,6 +177,7 @@ def findings(folder: Path) -> str:
     for title, section in SECTIONS:
         lines += [f"## {title}", "", *section(rows, folder)]
     lines += ["Questions about the other articles:", "", *table_of(rows, CONTROL)]
+    lines += ["## Can the model write the answer?", "", *written(open_folder)]
     lines += ["## What does each method cost?", "", *cost(rows)]
     environment = table.environments[0]
     packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
@@ -163,9 +187,9 @@ def findings(folder: Path) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the generated part above the marker in a Markdown file, or print this part if no file is specified."""
-    if len(arguments) not in {1, 2}:
+    if len(arguments) not in {2, 3}:
         raise SystemExit(__doc__)
-    write_page(findings(Path(arguments[0])), arguments[1:])
+    write_page(findings(Path(arguments[0]), Path(arguments[1])), arguments[2:])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import string
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -167,3 +169,47 @@ def test_a_real_models_scores_equal_lm_evals(real, gemma, tmp_path, monkeypatch)
             asked = [Instance("loglikelihood", {}, request.arguments, index) for index, request in enumerate(requests)]
             expected = [value for value, _ in alone.loglikelihood(asked, disable_tqdm=True)]
             assert score.logprobs == pytest.approx(expected, rel=1e-4, abs=1e-3), (cell.cell.arm, score.question_id)
+
+
+def squad_scores(output, accepted):
+    """Return whether an output contains an accepted answer, and its F1 score; English only, without empty answers."""
+
+    def tokens(text):
+        plain = "".join(character for character in text.lower() if character not in string.punctuation + "“”‘’–")
+        return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+    given, expected = tokens(output), tokens(accepted)
+    shared = sum((Counter(given) & Counter(expected)).values())
+    f1 = 0 if not shared else 2 / (len(given) / shared + len(expected) / shared)
+    return f" {' '.join(expected)} " in f" {' '.join(given)} ", f1
+
+
+@pytest.mark.nightly
+def test_a_real_models_outputs_equal_transformers(real, gemma, tmp_path, monkeypatch):
+    """For Gemma 3 270M, kib's outputs equal what transformers generates alone, and their scores are SQuAD's."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    monkeypatch.setenv("KIB_DATA", str(real))
+    monkeypatch.setenv("KIB_MODEL", str(gemma))
+    text = (BENCHMARKS / "xquad-open.toml").read_text(encoding="utf-8")
+    limit = os.environ.get("KIB_TEST_QUESTIONS", "10")
+    (tmp_path / "open.toml").write_text(re.sub("limit = [0-9]+", f"limit = {limit}", text), encoding="utf-8")
+    plan = make_plan(*open_spec(tmp_path / "open.toml"))
+    work, results = Work(tmp_path / "work"), Results(tmp_path / "results")
+    assert run(plan, results, work, SilentProgress()) == {}
+    steps = SharedSteps(plan, work, SilentProgress())
+    answers = {row["id"]: row["options"][row["answer"]] for row in rows(real / "xquad" / "test.jsonl")}
+    tokenizer = AutoTokenizer.from_pretrained(gemma)
+    model = AutoModelForCausalLM.from_pretrained(gemma, dtype=torch.float32)
+    for cell in plan.cells:
+        for score, (request,) in zip(results.scores(cell.cell), steps.prepared(cell).requests, strict=True):
+            prompt = tokenizer(request.arguments[0], return_tensors="pt")
+            with torch.no_grad():
+                made = model.generate(**prompt, max_new_tokens=request.arguments[1]["max_gen_toks"], do_sample=False)
+            expected = tokenizer.decode(made[0, prompt.input_ids.shape[1] :], skip_special_tokens=True)
+            expected = expected.partition("Question:")[0]
+            assert score.output == expected, (cell.cell.arm, score.question_id)
+            line = next((one for one in expected.splitlines() if one.strip()), "")
+            contained, f1 = squad_scores(line, answers[score.question_id])
+            assert (score.score, score.other_scores) == (contained, {"f1": pytest.approx(f1)})
