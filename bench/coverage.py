@@ -1,8 +1,10 @@
 """Simulate how often kib's 95 % confidence intervals contain the true value, for 3 to 200 groups of questions.
 
 Each setting draws the number of questions won, tied and lost in each group, so that the questions of a group are
-correlated. The script prints the coverage in percent and the mean width of the intervals in points.
-Usage: python bench/coverage.py [--json FILE] [--tables N] [GROUPS …]
+correlated. The scores of a graded setting differ by fractions, as those of F1 do. The script prints the coverage in
+percent, the mean width of the intervals in points, the percentage of tables in which interval and test disagree, and
+the percentage of tables with a significant gain, which must not exceed 5 if the true gain is 0.
+Usage: python bench/coverage.py [--json FILE] [--tables N] [--only TEXT] [GROUPS …]
 """
 
 import argparse
@@ -55,6 +57,17 @@ GAINS = (
     Setting("unequal groups, few questions differ", 0.04, 0.02, "unequal", 0.2),
     Setting("one group has half of the questions", 0.30, 0.10, "half", 0.2),
 )
+GRADED = (
+    Setting("graded, no groups", 0.30, 0.10, "1"),
+    Setting("graded, no groups, 95 % tied", 0.04, 0.01, "1"),
+    Setting("graded, no groups, 95 % tied, no gain", 0.025, 0.025, "1"),
+    Setting("graded, groups of 5", 0.30, 0.10, "5", 0.2),
+    Setting("graded, groups of 5, no gain", 0.15, 0.15, "5", 0.2),
+    Setting("graded, groups of 5, 95 % tied, no gain", 0.025, 0.025, "5", 0.2),
+    Setting("graded, unequal groups, no gain", 0.15, 0.15, "unequal", 0.2),
+)
+"""A won or lost question changes its score by a fraction with the distribution Beta(2, 2), which has the mean 1/2."""
+
 ACCURACIES = (
     Setting("accuracy 40 %, groups of 5", 0.40, 0.0, "5", 0.2),
     Setting("accuracy 95 %, groups of 5", 0.95, 0.0, "5", 0.2),
@@ -78,6 +91,7 @@ class Line:
     covered: float
     width: float
     disagreeing: float | None
+    significant: float | None
 
 
 def sizes(kind: str, groups: int, rng: np.random.Generator) -> Any:
@@ -106,12 +120,24 @@ def kinds(columns: Any) -> Any:
     return tuple(sorted(Counter(map(tuple, columns.astype(float).tolist())).items()))
 
 
-def of_gain(setting: Setting, groups: int, rng: np.random.Generator) -> tuple[Interval, float, bool]:
-    """Return the interval of a simulated gain, the true gain, and whether the interval and the test disagree."""
+def of_gain(setting: Setting, groups: int, rng: np.random.Generator) -> tuple[Interval, float, float]:
+    """Return the interval of a simulated gain, the true gain, and the p value."""
     won, lost, tied = draw(setting, groups, rng).T
     some = kinds(np.stack([won - lost, won + lost, won + lost + tied], axis=1))
-    found = mean_interval(some, -1.0, 1.0)
-    return found, setting.gain, (found.low > 0 or found.high < 0) != (sign_flip_p(some) < LEVEL)
+    return mean_interval(some, -1.0, 1.0), setting.gain, sign_flip_p(some)
+
+
+def of_graded_gain(setting: Setting, groups: int, rng: np.random.Generator) -> tuple[Interval, float, float]:
+    """Return the interval of a simulated gain of graded scores, the true gain, and the p value."""
+    won, lost, tied = draw(setting, groups, rng).T
+    totals, squares = np.zeros(groups), np.zeros(groups)
+    for sign, count in ((1, won), (-1, lost)):
+        amounts = sign * rng.beta(2, 2, count.sum())
+        group = np.repeat(np.arange(groups), count)
+        totals += np.bincount(group, amounts, groups)
+        squares += np.bincount(group, amounts**2, groups)
+    some = kinds(np.stack([totals.round(9), squares.round(9), won + lost + tied], axis=1))
+    return mean_interval(some, -1.0, 1.0), setting.gain / 2, sign_flip_p(some)
 
 
 def of_accuracy(setting: Setting, groups: int, rng: np.random.Generator) -> tuple[Interval, float, None]:
@@ -154,15 +180,21 @@ def simulate(setting: Setting, groups: int, tables: int) -> Line:
     Relative gains whose interval is unknown are left out.
     """
     rng = np.random.default_rng([groups, *setting.name.encode()])
-    of = of_gain if setting in GAINS else of_accuracy if setting in ACCURACIES else of_average
+    of = next(one for one, some in SIMULATIONS if setting in some)
     found = [of(setting, groups, rng) for _ in range(tables)]
     known = [one for one in found if np.isfinite(one[0].low)]
     if not known:
-        return Line(setting.name, groups, float("nan"), float("nan"), None)
+        return Line(setting.name, groups, float("nan"), float("nan"), None, None)
     covered = np.mean([one.low <= true <= one.high for one, true, _ in known])
     width = np.mean([one.high - one.low for one, _, _ in known])
-    disagreeing = None if setting not in GAINS else float(100 * np.mean([other for _, _, other in known]))
-    return Line(setting.name, groups, float(100 * covered), float(100 * width), disagreeing)
+    tested = [(one.low > 0 or one.high < 0, p < LEVEL) for one, _, p in known if p is not None]
+    disagreeing = float(100 * np.mean([apart != low for apart, low in tested])) if tested else None
+    significant = float(100 * np.mean([low for _, low in tested])) if tested else None
+    return Line(setting.name, groups, float(100 * covered), float(100 * width), disagreeing, significant)
+
+
+SIMULATIONS = ((of_gain, GAINS), (of_graded_gain, GRADED), (of_accuracy, ACCURACIES), (of_average, AVERAGES))
+"""The function that simulates one table, for each list of settings."""
 
 
 def printed(lines: Sequence[Line], groups: Sequence[int], value: str) -> None:
@@ -180,11 +212,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("groups", nargs="*", type=command.count, default=GROUPS)
     parser.add_argument("--tables", type=command.count, default=2_000)
+    parser.add_argument("--only", default="", help="simulate only settings whose name contains this text")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    settings = (*GAINS, *ACCURACIES, *AVERAGES)
+    settings = [setting for _, some in SIMULATIONS for setting in some if options.only in setting.name]
     lines = [simulate(setting, count, options.tables) for setting in settings for count in options.groups]
-    for value in ("covered", "width", "disagreeing"):
+    for value in ("covered", "width", "disagreeing", "significant"):
         printed(lines, options.groups, value)
     if options.json:
         options.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
