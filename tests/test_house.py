@@ -38,7 +38,19 @@ BESIDE = "testing"
 LM_EVAL_IMPORTERS = ("kib.harness.", "kib.plugins.builtin.lm_eval_model")
 """The modules that may import lm_eval: the harness, and the plugin for lm-eval's backends."""
 
-HEAVY = ("torch", "transformers", "datasets", "lm_eval", "numpy", "scipy", "statsmodels", "pydantic", "rich", "jinja2")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "lm_eval",
+    "numpy",
+    "scipy",
+    "statsmodels",
+    "pydantic",
+    "rich",
+    "jinja2",
+    "openpyxl",
+)
 
 FORBIDDEN = re.compile(r"(?<![\w.$}])/(?:root|work|farm|home|opt)/|pypi\.org|pythonhosted\.org|find-links|index-url")
 """Paths of a single machine, and hosts of package indexes."""

@@ -176,7 +176,7 @@ def test_the_task_examples_are_valid(schemas):
     """The examples of all task plugins in docs/spec.md are valid benchmark files when added to the first example."""
     page = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
     examples = re.findall(r"```toml\n(\[tasks\.[\s\S]*?)```", page)
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         assert errors(schemas[True], f"{EXAMPLE}\n{example}") == []
 

@@ -327,8 +327,8 @@ def test_a_file_that_is_not_utf8_is_an_error(tmp_path):
 
 
 def test_other_extensions_are_rejected(tmp_path):
-    """A questions file must have the extension .jsonl or .csv."""
-    with pytest.raises(InputError, match=r"expected a \.jsonl or \.csv file, got \.txt"):
+    """A questions file must have the extension .jsonl, .csv or .xlsx."""
+    with pytest.raises(InputError, match=r"expected a \.jsonl, \.csv or \.xlsx file, got \.txt"):
         read(write(tmp_path, name="q.txt"))
     with pytest.raises(InputError, match="got a file without an extension"):
         read(write(tmp_path, name="q"))

@@ -436,7 +436,7 @@ def test_a_trec_run_rejects_ids_with_spaces(bench):
         ),
         (["--task", "pple"], "no table [tasks.pple]; did you mean"),
         (["--queries", "none.jsonl"], "none.jsonl: no such file"),
-        (["--queries", "bench.toml"], "expected a .jsonl, .csv or .tsv file, got .toml"),
+        (["--queries", "bench.toml"], "expected a .jsonl, .csv, .xlsx or .tsv file, got .toml"),
         (["--depth", "0"], "0 is not in the range"),
     ],
 )

@@ -110,7 +110,7 @@ def _check_ids(title: str, asked: list[RenderedQuestion]) -> None:
 
 
 def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda _: None) -> QuerySet:
-    """Read queries from a file: questions of a `file` task (.jsonl, .csv), or ids with texts (.jsonl, .tsv).
+    """Read queries from a file: questions of a `file` task (.jsonl, .csv, .xlsx), or ids with texts (.jsonl, .tsv).
 
     A JSON line may contain judgments: `relevance` with grades by document id, or `gold` with document ids. A line of a
     .tsv file consists of an id, a tab and a text. `say` reports gold that an edit has moved.
@@ -120,8 +120,8 @@ def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda 
     title, ending = f"queries of {path.name}", path.suffix.lower()
     if ending == ".tsv":
         return _by_judgment(title, _tsv(path))
-    if ending == ".csv" or (ending == ".jsonl" and _holds_questions(path)):
-        task = FileTask(FileTask.Options(path=path, examples=None, validation=None, reworded=None))
+    if ending in (".csv", ".xlsx") or (ending == ".jsonl" and _holds_questions(path)):
+        task = FileTask(FileTask.Options(path=path))
         questions = list(task.questions("test"))
         title += "".join(f" ({remark})" for remark in task.remarks("test"))
         asked = [RenderedQuestion(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]
@@ -130,7 +130,9 @@ def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda 
             say(f"{title}: {remark}")
         return _by_gold(title, asked, located)
     if ending != ".jsonl":
-        raise InputError(f"{path}: expected a .jsonl, .csv or .tsv file, got {ending or 'a file without an extension'}")
+        raise InputError(
+            f"{path}: expected a .jsonl, .csv, .xlsx or .tsv file, got {ending or 'a file without an extension'}"
+        )
     aliases = passages.aliases()
     found = _by_judgment(title, (_named(where, _query(where, row), aliases) for where, row in _rows(path)))
     _check_documents(title, found.relevance, passages)
