@@ -257,9 +257,99 @@ def test_unpaired_extremes():
     assert unpaired_gain((0.0, 50), (1.0, 50)).relative is None
 
 
+def test_the_entigraph_paper_is_shown():
+    """The table of Yang et al. has the printed accuracies, and each gain except that of raw text is significant."""
+    table = make_table([PublishedResults(load_published(FILES / "entigraph2024-quality.toml"))])
+    found = {row.arm: row for row in table.rows}
+    printed = {"base": 39.49, "cpt-raw": 38.15, "cpt-entigraph": 56.22, "rag": 60.35, "cpt-entigraph+rag": 62.60}
+    assert {arm: round(100 * row.accuracy.mean, 2) for arm, row in found.items()} == printed
+    assert {row.n for row in table.rows} == {4609}
+    assert found["rag"].gain.absolute == pytest.approx(0.2086)
+    assert [arm for arm, row in found.items() if row.p is not None and row.p >= 0.05] == ["cpt-raw"]
+    assert found["rag"].tied  # 2.25 points more from training are not significant without the answers per question
+
+
+GRADED = """schema = 1
+kind = "published"
+name = "doe"
+
+[paper]
+title = "A paper"
+table = "Table 4"
+arxiv = "3101.00001"
+transcribed = "2026-02-03"
+bibtex = "@misc{doe, title = {A paper}}"
+
+[models.m]
+
+[tasks.deeds]
+n = 400
+graded = true
+
+[tasks.wills]
+n = 400
+graded = true
+
+[methods.base]
+
+[methods.rag]
+retrieve = "BM25"
+
+[table]
+decimals = 3
+rows = [
+  { task = "deeds", model = "m", accuracy = { base = 0.251, rag = 0.501 } },
+  { task = "wills", model = "m", accuracy = { base = 0.300, rag = 0.351 } },
+]
+"""
+ERRORS = "error = { base = 0.02, rag = 0.015 }"
+
+
+def graded_table(folder, text):
+    path = folder / "graded.toml"
+    path.write_text(text)
+    return make_table([PublishedResults(load_published(path))])
+
+
+def test_published_graded_scores_have_no_intervals(tmp_path):
+    """Graded scores without a stated error have gains, but no intervals, p values and ranks, and the table says why."""
+    table = graded_table(tmp_path, GRADED)
+    base, rag = table.rows[:2]
+    assert (base.accuracy.mean, rag.gain.absolute) == pytest.approx((0.251, 0.25))
+    assert (base.accuracy.interval, rag.gain.interval, rag.p, rag.rank) == (None, None, None, None)
+    average = next(row.average for row in table.averages if row.arm == "rag")
+    assert (average.absolute, average.interval, average.relative_interval) == (pytest.approx(0.1505), None, None)
+    assert table.benchmarks[0].family == 0
+    for form in ("terminal", "markdown", "latex"):
+        text = " ".join(render(table, form, width=120).replace("{}", "").split())
+        assert "the paper states no standard errors, so no intervals, p values and ranks can be computed" in text
+    assert json.loads(render(table, "json"))["rows"][1]["gain_low"] is None
+    assert "retrieval: 25 -> 50 %, +25 points\n" in render(table, "terminal", width=120)
+    save_figure(table, "gains", tmp_path / "graded.svg")
+
+
+def test_stated_errors_give_intervals(tmp_path):
+    """If the paper states standard errors, graded scores have normal intervals, p values and ranks."""
+    text = GRADED.replace("rag = 0.501 } }", f"rag = 0.501 }}, {ERRORS} }}")
+    text = text.replace("rag = 0.351 } }", f"rag = 0.351 }}, {ERRORS} }}")
+    table = graded_table(tmp_path, text)
+    base, rag = (next(row for row in table.rows if (row.task, row.arm) == ("wills", arm)) for arm in ("base", "rag"))
+    z = NormalDist().inv_cdf(0.975)
+    ends = (base.accuracy.interval.low, base.accuracy.interval.high)
+    assert ends == pytest.approx((0.3 - z * 0.02, 0.3 + z * 0.02))
+    ends = (rag.gain.interval.low, rag.gain.interval.high)
+    assert ends == pytest.approx((0.051 - z * 0.025, 0.051 + z * 0.025))
+    assert rag.gain.p == pytest.approx(2 * (1 - NormalDist().cdf(0.051 / 0.025)))
+    average = next(row.average for row in table.averages if row.arm == "rag")
+    reach = z * (2 * 0.025**2) ** 0.5 / 2
+    assert average.interval.high - average.absolute == pytest.approx(reach)
+    assert (rag.rank, table.benchmarks[0].family) == (1, 2)
+    assert "standard errors that the paper states" in " ".join(render(table, "terminal", width=120).split())
+
+
 def test_shared_questions_widen_averages():
     """Experiments with shared questions yield a wider interval than independent experiments."""
-    pair = (0.5, 0.6, 100)
+    pair = ((0.5, 0.05), (0.6, 0.049))
     same, other = unpaired_average([[pair, pair]]), unpaired_average([[pair], [pair]])
     assert same.absolute == other.absolute
     assert same.interval.low < other.interval.low
@@ -343,6 +433,13 @@ WRONG = {
     "no entry": ("@misc{doe, title = {A paper}}", "Doe (2031)", 10, "paper.bibtex", "expected one BibTeX entry, got 0"),
     "no rows": (re.compile(r"rows = \[.*\]\n", re.DOTALL), "rows = []\n", 24, "table.rows", "list of at least 1 item"),
     "name": ("[models.m]", "[models.M]", 12, "models.M", "expected a valid folder name"),
+    "error of an accuracy": (
+        "rag = 0.475 }",
+        "rag = 0.475 }, error = { rag = 0.01 }",
+        26,
+        "table.rows[1].error",
+        "`error` requires `graded = true` in [tasks.deeds]",
+    ),
     "unknown key": ("n = 40", "n = 40\nm = 3", 16, "tasks.deeds.m", "unknown key"),
     "no sweep": (
         'retrieve = "BM25"',
@@ -672,6 +769,14 @@ def test_origins_are_not_ranked_together(tmp_path, tables):
     assert "| rag | measured |" in text
     assert "| rag | published |" in text
     assert {row["origin"] for row in json.loads(render(table, "json"))["rows"]} == {"measured", "published"}
+
+
+def test_published_graded_scores_are_not_ranked_with_measured_rows(tmp_path):
+    """Published graded scores are not ranked with measured rows of the same task, and the reason is given."""
+    paper = with_metric(tmp_path, metric='metric = "acc"\ngraded = true\n')
+    table = make_table([measured(tmp_path / "mine"), paper])
+    assert not table.cross_origin
+    assert "ranks of graded scores require the scores of each question" in table.not_ranked_together[0]
 
 
 def test_one_origin_has_no_column(tables):

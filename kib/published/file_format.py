@@ -158,6 +158,13 @@ class PublishedTask(_Strict):
         le=10_000_000,
         description="the number of questions, which determines the width of the confidence intervals",
     )
+    graded: bool = Field(
+        False,
+        description=(
+            "whether a question may have a score between 0 and 1, as in F1; such scores have intervals and p values "
+            "only if the rows state an `error`"
+        ),
+    )
     title: str = Field("", description="a description of the questions")
     options: int | None = Field(
         None, ge=2, description="the number of answer options, used to compute the accuracy of random guessing"
@@ -206,6 +213,13 @@ class PublishedRow(_Strict):
     accuracy: Annotated[Mapping[str, Fraction], AfterValidator(_arms_of_row)] = Field(
         description="the accuracy of each arm as printed in the paper, written as a fraction",
         json_schema_extra={"minProperties": 1},
+    )
+    error: Mapping[str, Fraction] = Field(
+        {},
+        description=(
+            "the standard error of the accuracy of each arm, if the paper states standard errors; only for tasks with "
+            "`graded = true`"
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Presents a published file like a results folder, so that the published numbers can be shown as table rows."""
 
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class PublishedResults:
     def __init__(self, published: "Published") -> None:
         self.published = published
         self._accuracies: dict[str, float] = {}
+        self._errors: dict[str, float] = {}
         self._cells: dict[str, Cell] = {}
         for row in published.data.table.rows:
             for arm, (method, settings) in published.arms().items():
@@ -32,6 +34,8 @@ class PublishedResults:
                     cell = self._cell(row, method, settings)
                     self._cells[cell.place] = cell
                     self._accuracies[cell.id] = row.accuracy[arm]
+                    if arm in row.error:
+                        self._errors[cell.id] = row.error[arm]
 
     @property
     def folder(self) -> Path:
@@ -50,14 +54,27 @@ class PublishedResults:
         )
 
     def cell(self, cell: Cell) -> CellResult:
-        """Return the result of a cell; `correct` is the closest possible number of correct answers."""
+        """Return the result of a cell; `correct` is the closest possible number of correct answers.
+
+        If the scores are graded, `correct` is the total score.
+        """
         task = self.published.data.tasks[cell.task]
-        correct = round(self.accuracy(cell) * task.n)
+        total = self.accuracy(cell) * task.n
+        correct = total if task.graded else round(total)
         return CellResult(cell, n=task.n, correct=correct, metric=task.metric or UNSTATED, environments=())
 
     def accuracy(self, cell: Cell) -> float:
         """Return the accuracy as printed in the paper."""
         return self._accuracies[cell.id]
+
+    def standard_error(self, cell: Cell) -> float | None:
+        """Return the standard error of an accuracy, or None for graded scores without a stated error."""
+        task, accuracy = self.published.data.tasks[cell.task], self.accuracy(cell)
+        return self._errors.get(cell.id) if task.graded else sqrt(accuracy * (1 - accuracy) / task.n)
+
+    def is_graded(self, cell: Cell) -> bool:
+        """Return whether the questions of a cell may have scores between 0 and 1."""
+        return self.published.data.tasks[cell.task].graded
 
     def failures(self) -> dict[str, Failure]:
         """Return no failures, because numbers that the paper does not state have no cells."""

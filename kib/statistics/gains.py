@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["FEW_GROUPS", "LEVEL", "REVISION", "Accuracy", "Average", "Gain", "Interval"]
+__all__ = ["FEW_GROUPS", "LEVEL", "REVISION", "Accuracy", "Average", "Gain", "Interval", "bounds"]
 
 REVISION = 3
 """Incremented when the same scores yield different statistics; stored statistics are then recomputed."""
@@ -23,12 +23,20 @@ class Interval:
     high: float
 
 
+def bounds(interval: Interval | None) -> tuple[float | None, float | None]:
+    """Return the lower and the upper bound of an interval, or twice None if there is no interval."""
+    return (None, None) if interval is None else (interval.low, interval.high)
+
+
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """The mean score of `n` questions in `groups` groups, as a fraction with its interval."""
+    """The mean score of `n` questions in `groups` groups, as a fraction with its interval.
+
+    `interval` is None for published graded scores without a stated error.
+    """
 
     mean: float
-    interval: Interval
+    interval: Interval | None
     n: int
     groups: int
 
@@ -40,13 +48,14 @@ class Gain:
     `absolute` and its interval are differences between fractions (.69 means 69 percentage points). `relative` is the
     relative gain (Eq. 5 of arXiv 2312.05934), and is None if the base accuracy is 0. Wins, ties and losses are numbers
     of questions. These counts are None if the scores of individual questions are unknown; the interval and the p value
-    are then based only on the numbers of questions.
+    are then based only on the numbers of questions or on the errors that a paper states, and are None if the paper
+    states no error of graded scores.
     """
 
     absolute: float
     relative: float | None
-    interval: Interval
-    p: float
+    interval: Interval | None
+    p: float | None
     wins: int | None = None
     ties: int | None = None
     losses: int | None = None
@@ -56,17 +65,22 @@ class Gain:
         """Whether the two arms were compared question by question."""
         return self.wins is not None
 
+    @property
+    def significant(self) -> bool:
+        """Whether the unadjusted p value is known and below the significance level."""
+        return self.p is not None and self.p < LEVEL
+
 
 @dataclass(frozen=True, slots=True)
 class Average:
     """Mean gains over tasks, with equal task weights; `relative` is the bar in Figure 2 of arXiv 2312.05934.
 
     `relative` is None if any task has no relative gain. The interval of `relative` is None if the base accuracy of
-    any task may be 0.
+    any task may be 0. Both intervals are None if any gain has no interval.
     """
 
     tasks: int
     absolute: float
-    interval: Interval
+    interval: Interval | None
     relative: float | None
     relative_interval: Interval | None

@@ -52,7 +52,7 @@ def average(tasks: Sequence[tuple[Pair, Gain]]) -> Average:
     return Average(
         tasks=len(gains),
         absolute=rounded(fsum(absolutes) / len(gains)),
-        interval=average_interval(absolutes, [one.interval for one in gains]),
+        interval=average_interval(absolutes, [one.interval for one in gains if one.interval]),
         relative=rounded(fsum(relatives) / len(relatives)) if known else None,
         relative_interval=_relative_interval(relatives, [pair for pair, _ in tasks]) if known else None,
     )

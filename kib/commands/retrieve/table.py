@@ -11,6 +11,7 @@ from kib.commands.retrieve.records import Block, Line, Report
 from kib.errors import InputError
 from kib.leaderboard.number_format import DASH, byte_size, three_digits
 from kib.safe_text import one_line
+from kib.statistics.gains import bounds
 from kib.support.phrases import counted
 
 __all__ = ["FORMATS", "render"]
@@ -61,7 +62,7 @@ def _texts(line: Line) -> list[str]:
     parts = [line.retriever]
     for name, one in line.measures.items():
         parts.append(f"{one.mean:.4f}")
-        if name == INTERVAL:
+        if name == INTERVAL and one.interval:
             parts.append(f"[{one.interval.low:.3f}, {one.interval.high:.3f}]")
     index = byte_size(line.index_bytes) if line.index_bytes else DASH
     indexing = three_digits(line.indexing) if line.index_bytes else DASH
@@ -147,7 +148,8 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
         for line in block.lines:
             row = {"retriever": line.retriever, **_shared_fields(report, block)}
             for name, one in line.measures.items():
-                row |= {name: one.mean, f"{name} low": one.interval.low, f"{name} high": one.interval.high}
+                low, high = bounds(one.interval)
+                row |= {name: one.mean, f"{name} low": low, f"{name} high": high}
             yield {**row, **_costs(line)}
 
 
@@ -157,7 +159,7 @@ def _json(report: Report, show: int) -> str:
         lines = []
         for line in block.lines:
             measures = {
-                name: {"mean": one.mean, "low": one.interval.low, "high": one.interval.high}
+                name: dict(zip(("mean", "low", "high"), (one.mean, *bounds(one.interval)), strict=True))
                 for name, one in line.measures.items()
             }
             found = {"found": list(found_records(report, block, line, show))} if show else {}

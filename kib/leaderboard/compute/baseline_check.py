@@ -11,7 +11,7 @@ from kib.errors import InputError
 from kib.identity import digest
 from kib.leaderboard.number_format import interval, points
 from kib.leaderboard.table_records import ArmRow, Table
-from kib.statistics.gains import Interval
+from kib.statistics.gains import Interval, bounds
 from kib.store.sealed_json import DIGEST, parse_json, remove_digest
 from kib.support.phrases import shortened
 
@@ -51,7 +51,7 @@ def baseline(table: Table) -> str:
         gain = row.gain
         entries[f"{row.benchmark}/{row.place}"] = {
             "seeds": row.seeds,
-            "gain": None if gain is None else [gain.absolute, gain.interval.low, gain.interval.high],
+            "gain": None if gain is None or gain.interval is None else [gain.absolute, *bounds(gain.interval)],
         }
     head = {"kind": KIND, "schema": SCHEMA, "against": table.against}
     head[DIGEST] = digest({**head, "rows": entries})

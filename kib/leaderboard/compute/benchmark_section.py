@@ -27,7 +27,7 @@ from kib.leaderboard.compute.row_warnings import BEST_K
 from kib.leaderboard.table_records import ArmRow, AverageRow, BenchmarkLine, Origin, PairwiseComparison
 from kib.published.results import PublishedResults
 from kib.safe_text import one_line
-from kib.statistics.gains import LEVEL
+from kib.statistics.gains import LEVEL, Gain
 from kib.statistics.multiple_testing import holm
 from kib.store.result_records import BenchmarkPlan
 from kib.store.results import Results
@@ -93,7 +93,7 @@ class BenchmarkSection:
         for (model, task), some in arms.items():
             if isinstance(self._results, PublishedResults):
                 stated = self._results.published.data.tasks[task]
-                conditions = Conditions(stated.task, stated.metric, stated.n)
+                conditions = Conditions(stated.task, stated.metric, stated.n, graded=stated.graded)
             else:
                 conditions = conditions_of_plan(self.plan, model, task, some)
             yield (self.plan.name, model, task), conditions
@@ -173,7 +173,7 @@ class BenchmarkSection:
         """
         rows = [row for some in self._blocks.values() for row in some]
         family = [row for row in rows if _is_in_family(row, row.reference)]
-        for row, p in zip(family, holm([row.gain.p if row.gain else 1.0 for row in family]), strict=True):
+        for row, p in zip(family, holm([_p(row.gain) for row in family]), strict=True):
             row.p_adjusted = p if row.gain else None
         lowest = holm([row.smallest_p or 0.0 if row.gain else 1.0 for row in family])
         adjusted = dict(zip(family, lowest, strict=True))
@@ -181,11 +181,11 @@ class BenchmarkSection:
             row.lowest_p = None if row.smallest_p is None else adjusted.get(row, row.smallest_p)
         self.family = len(family)
         over_base = [row for row in rows if _is_in_family(row, row.base)]
-        ps = holm([row.gain_over_base.p if row.gain_over_base else 1.0 for row in over_base])
+        ps = holm([_p(row.gain_over_base) for row in over_base])
         by_row = dict(zip(over_base, ps, strict=True))
         for row in rows:
             if row.gain_over_base and row.gain_over_base.absolute > 0:
-                row.beats_base = by_row.get(row, row.gain_over_base.p) < LEVEL
+                row.beats_base = by_row.get(row, _p(row.gain_over_base)) < LEVEL
 
     def _add_warnings(self, rows: Sequence[RowBuilder]) -> None:
         add_warnings(rows)
@@ -195,9 +195,17 @@ class BenchmarkSection:
                 row.warnings += (f"{BEST_K} ({best})",) if best else ()
 
 
+def _p(gain: Gain | None) -> float:
+    """Return the p value of a gain; a gain without a result counts as p = 1."""
+    return 1.0 if gain is None or gain.p is None else gain.p
+
+
 def _is_in_family(row: RowBuilder, reference: Arm | str) -> bool:
-    """Return whether the gain of an arm over a reference belongs to Holm's family."""
-    if isinstance(reference, str) or reference is row.arm:
+    """Return whether the gain of an arm over a reference belongs to Holm's family.
+
+    Published gains without a test do not belong to the family.
+    """
+    if isinstance(reference, str) or reference is row.arm or (row.gain and row.gain.p is None):
         return False
     return row.arm.task.role == "target" and row.arm.kind not in ("ceiling", "control")
 

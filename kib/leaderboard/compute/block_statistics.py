@@ -73,8 +73,10 @@ def add_ranks(statistics: Statistics, rows: Sequence[RowBuilder], base: Arm | st
 
 def _can_differ(row: RowBuilder, arms: int) -> bool:
     """Return whether the test of an arm against the first arm of a rank can be significant."""
-    if row.origin == "published" or row.measure is None or arms == 1:
+    if row.measure is None or (arms == 1 and row.measure.accuracy.interval):
         return True
+    if row.origin == "published":
+        return row.measure.accuracy.interval is not None
     return smallest_p(row.measure.accuracy.groups) * (arms - 1) < LEVEL
 
 
@@ -112,7 +114,7 @@ def add_gold_shares(rows: Sequence[RowBuilder]) -> None:
     A share of a gain that may be due to chance would mean nothing.
     """
     gold = next((row for row in rows if row.arm.kind == "ceiling" and row.arm.method.train is None), None)
-    if gold is None or gold.gain is None or gold.gain.absolute <= 0 or gold.gain.p >= LEVEL:
+    if gold is None or gold.gain is None or gold.gain.absolute <= 0 or not gold.gain.significant:
         return
     for row in rows:
         if row.gain:

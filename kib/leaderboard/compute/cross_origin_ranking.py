@@ -39,7 +39,7 @@ def _rankings(rows: Sequence[ArmRow], conditions: ConditionsByTask) -> Iterator[
     blocks: dict[tuple[str, int, Conditions], list[ArmRow]] = {}
     for row in rows:
         stated = _of_row(row, conditions)
-        if stated.questions and stated.complete and row.compared:
+        if stated.questions and stated.complete and row.compared and not row.graded:
             blocks.setdefault((stated.questions, row.shots, stated), []).append(row)
     for (questions, shots, _), block in blocks.items():
         if len({row.origin for row in block}) == 2:
@@ -52,7 +52,8 @@ def _unpaired_p(worse: ArmRow, better: ArmRow) -> float:
     if worse.accuracy is None or better.accuracy is None:
         return 1.0
     sides = [(one.accuracy.mean, one.accuracy.n) for one in (worse, better) if one.accuracy]
-    return unpaired_gain(*sides).p
+    p = unpaired_gain(*sides).p
+    return 1.0 if p is None else p
 
 
 def _why_not_ranked(published: str, measured: str, rows: Sequence[ArmRow], conditions: ConditionsByTask) -> str:
@@ -73,7 +74,9 @@ def _why_not_ranked(published: str, measured: str, rows: Sequence[ArmRow], condi
 
 def _is_ranked(stated: Conditions, shots: int, theirs: Sequence[tuple[ArmRow, Conditions]]) -> bool:
     """Return whether any measured row is ranked together with published rows under these conditions."""
-    return stated.complete and any(other == stated and row.shots == shots and row.compared for row, other in theirs)
+    return stated.complete and any(
+        other == stated and row.shots == shots and row.compared and not row.graded for row, other in theirs
+    )
 
 
 def _reasons(
@@ -93,6 +96,8 @@ def _reasons(
         yield f"{measured} used {' or '.join(map(str, counts))} examples"
     elif not any(row.compared for row, _ in same_shots):
         yield f"{measured} has no result to rank"
+    elif stated.graded or any(row.graded for row, _ in same_shots):
+        yield "ranks of graded scores require the scores of each question"
     else:
         for _, other in same_shots:
             yield from _differences(measured, stated, other)

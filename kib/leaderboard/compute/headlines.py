@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from kib.leaderboard.number_format import whole_percent
 from kib.leaderboard.table_records import ArmRow
-from kib.statistics.gains import LEVEL
+from kib.statistics.gains import LEVEL, Gain
 from kib.support.phrases import counted
 
 __all__ = ["headlines"]
@@ -80,7 +80,7 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
     unit = "point" if change in ("1", "-1") else "points"
     parts = [
         f"{whole_percent(reference.accuracy.mean)} -> {whole_percent(row.accuracy.mean)} %",
-        f"{sign}{change} {unit} [{whole_percent(gain.interval.low)}, {whole_percent(gain.interval.high)}]",
+        f"{sign}{change} {unit}{_interval(gain)}",
     ]
     if row.undecidable:
         parts.append("too few groups of questions to test significance")
@@ -89,6 +89,11 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
     if row.gold_share is not None:
         parts.append(f"{whole_percent(row.gold_share)} % of the gain from the gold passage")
     return start + ", ".join(parts)
+
+
+def _interval(gain: Gain) -> str:
+    ends = gain.interval
+    return "" if ends is None else f" [{whole_percent(ends.low)}, {whole_percent(ends.high)}]"
 
 
 def _representative(rows: Sequence[ArmRow]) -> ArmRow:

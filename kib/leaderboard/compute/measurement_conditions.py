@@ -22,11 +22,12 @@ class Conditions:
     metric: str | None
     n: int | None
     deviations: tuple[str, ...] = ()
+    graded: bool = False  # whether the paper reports graded scores
 
     @property
     def complete(self) -> bool:
         """Whether all conditions required for a ranking are stated and no deviation is known."""
-        return bool(self.questions and self.metric and self.n and not self.deviations)
+        return bool(self.questions and self.metric and self.n and not self.deviations and not self.graded)
 
 
 def conditions_of_plan(plan: BenchmarkPlan, model: str, task: str, arms: Iterable[Arm]) -> Conditions:

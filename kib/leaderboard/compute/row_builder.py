@@ -9,7 +9,7 @@ from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit
 from kib.leaderboard.table_records import AnswerShares, ArmRow, Cost, Origin, RetrievalQuality
 from kib.safe_text import one_line
-from kib.statistics.gains import LEVEL, Gain
+from kib.statistics.gains import Gain
 from kib.statistics.paired_test import smallest_p
 from kib.store.result_records import AnswerCounts
 
@@ -170,7 +170,7 @@ def _sample_deviation(values: Sequence[float]) -> float | None:
 
 def _mark(arm: Arm, gain: Gain | None) -> str:
     """For a significant drop on a control task, return "forgets" if the arm was trained and "harmed" otherwise."""
-    if arm.task.role != "control" or gain is None or gain.absolute >= 0 or gain.p >= LEVEL:
+    if arm.task.role != "control" or gain is None or gain.absolute >= 0 or not gain.significant:
         return ""
     return "forgets" if arm.method.train is not None else "harmed"
 

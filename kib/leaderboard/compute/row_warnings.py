@@ -159,7 +159,13 @@ def _any_in(digests: Iterable[str], known: Collection[str]) -> bool:
 
 
 def _at_chance(facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: float | None) -> bool:
-    if facts.chance is None or gain is None or p is None or (gain.absolute > 0 and p < LEVEL):
+    if (
+        facts.chance is None
+        or accuracy.interval is None
+        or gain is None
+        or p is None
+        or (gain.absolute > 0 and p < LEVEL)
+    ):
         return False
     return accuracy.interval.low <= facts.chance <= accuracy.interval.high
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kib.leaderboard.compute.row_warnings import WarningFacts
-from kib.statistics.gains import REVISION, Accuracy, Average, Gain, Interval
+from kib.statistics.gains import REVISION, Accuracy, Average, Gain, Interval, bounds
 from kib.store.results import Results
 
 __all__ = ["ArmMeasure", "KnowledgeSplit", "StatisticsCache"]
@@ -100,8 +100,8 @@ class _StoredNumbers(NamedTuple):
     """The numbers of an `ArmMeasure` in stored order."""
 
     mean: Number
-    low: Number
-    high: Number
+    low: Number | None
+    high: Number | None
     n: Count
     groups: Count
     recall: Number | None
@@ -115,9 +115,9 @@ class _StoredGain(NamedTuple):
 
     absolute: Number
     relative: Number | None
-    low: Number
-    high: Number
-    p: Number
+    low: Number | None
+    high: Number | None
+    p: Number | None
     wins: Count
     ties: Count
     losses: Count
@@ -128,8 +128,8 @@ class _StoredAverage(NamedTuple):
 
     tasks: Count
     absolute: Number
-    low: Number
-    high: Number
+    low: Number | None
+    high: Number | None
     relative: Number | None
     relative_low: Number | None
     relative_high: Number | None
@@ -161,7 +161,7 @@ class _StoredForm(Generic[Record]):
 def _pack_measure(measure: ArmMeasure) -> tuple[_StoredNumbers, list[str]]:
     accuracy, facts = measure.accuracy, measure.warning_facts
     numbers = _StoredNumbers(
-        *(accuracy.mean, accuracy.interval.low, accuracy.interval.high, accuracy.n, accuracy.groups, measure.recall),
+        *(accuracy.mean, *bounds(accuracy.interval), accuracy.n, accuracy.groups, measure.recall),
         *(facts.chance, facts.repeated, facts.short),
     )
     return numbers, [facts.prompts, *facts.answers]
@@ -169,33 +169,34 @@ def _pack_measure(measure: ArmMeasure) -> tuple[_StoredNumbers, list[str]]:
 
 def _unpack_measure(stored: tuple[_StoredNumbers, list[str]]) -> ArmMeasure:
     numbers, (prompts, *answers) = stored
-    accuracy = Accuracy(numbers.mean, Interval(numbers.low, numbers.high), numbers.n, numbers.groups)
+    accuracy = Accuracy(numbers.mean, _interval(numbers.low, numbers.high), numbers.n, numbers.groups)
     facts = WarningFacts(numbers.chance, numbers.repeated, numbers.short, prompts, tuple(answers))
     return ArmMeasure(accuracy, numbers.recall, facts)
 
 
 def _pack_gain(gain: Gain) -> tuple[float | None, ...]:
-    ends = gain.interval
-    return (gain.absolute, gain.relative, ends.low, ends.high, gain.p, gain.wins, gain.ties, gain.losses)
+    return (gain.absolute, gain.relative, *bounds(gain.interval), gain.p, gain.wins, gain.ties, gain.losses)
 
 
 def _unpack_gain(stored: _StoredGain) -> Gain:
-    interval = Interval(stored.low, stored.high)
+    interval = _interval(stored.low, stored.high)
     questions = (stored.wins, stored.ties, stored.losses)
     return Gain(stored.absolute, stored.relative, interval, stored.p, *questions)
 
 
 def _pack_average(average: Average) -> _StoredAverage:
-    ends, relative = average.interval, average.relative_interval
-    low, high = (None, None) if relative is None else (relative.low, relative.high)
-    return _StoredAverage(average.tasks, average.absolute, ends.low, ends.high, average.relative, low, high)
+    ends, relative_ends = bounds(average.interval), bounds(average.relative_interval)
+    return _StoredAverage(average.tasks, average.absolute, *ends, average.relative, *relative_ends)
 
 
 def _unpack_average(stored: _StoredAverage) -> Average:
-    low, high = stored.relative_low, stored.relative_high
-    relative_interval = None if low is None or high is None else Interval(low, high)
-    interval = Interval(stored.low, stored.high)
+    relative_interval = _interval(stored.relative_low, stored.relative_high)
+    interval = _interval(stored.low, stored.high)
     return Average(stored.tasks, stored.absolute, interval, stored.relative, relative_interval)
+
+
+def _interval(low: float | None, high: float | None) -> Interval | None:
+    return None if low is None or high is None else Interval(low, high)
 
 
 Digests = Annotated[list[str], Field(min_length=2)]

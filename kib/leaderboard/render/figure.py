@@ -307,8 +307,9 @@ def _draw_line(axes: "Axes", rows: Sequence[tuple[int, ArmRow]], number: int, co
     aside = 0.12 * (number - (count - 1) / 2)  # moves the intervals apart
     known = [(k + aside, row.accuracy) for k, row in rows if row.accuracy]
     means = [100 * one.mean for _, one in known]
-    lows = [100 * (one.mean - one.interval.low) for _, one in known]
-    highs = [100 * (one.interval.high - one.mean) for _, one in known]
+    ends = [one.interval or Interval(one.mean, one.mean) for _, one in known]
+    lows = [100 * (one.mean - end.low) for (_, one), end in zip(known, ends, strict=True)]
+    highs = [100 * (end.high - one.mean) for (_, one), end in zip(known, ends, strict=True)]
     axes.errorbar(
         [k for k, _ in known],
         means,

@@ -13,6 +13,10 @@ from kib.support.phrases import counted
 
 __all__ = ["GAIN_COLUMNS", "gain_blocks", "note_of"]
 
+UNTESTED = (
+    "the scores are graded and the paper states no standard errors, so no intervals, p values and ranks can be computed"
+)
+
 GAIN_COLUMNS = (
     Column("rank", "#", "rank"),
     Column("method", "method", "method", left=True),
@@ -80,6 +84,7 @@ def _task_block(rows: Sequence[ArmRow], several: bool, mixed: bool) -> Block:
     few = few_groups(rows)
     notes = (
         *([few] if few else []),
+        *([UNTESTED] if any(row.accuracy and not row.accuracy.interval for row in rows) else []),
         *_reason_notes([(row.arm, row.reason) for row in rows]),
         *_choice_reason_notes(rows),
     )
@@ -110,13 +115,13 @@ def _texts(row: ArmRow) -> dict[str, str]:
         "rank": DASH if row.rank is None else f"{row.rank}{'=' if row.tied else ' '}",
         "method": one_line(row.arm),
         "accuracy": percent(accuracy.mean if accuracy else None),
-        "accuracy interval": interval(accuracy.interval if accuracy else None),
+        "accuracy interval": interval(accuracy.interval) or DASH if accuracy else "",
         "other metrics": ", ".join(f"{one_line(name)} {percent(mean)}" for name, mean in row.other_metrics.items()),
         "points": points(gain.absolute if gain else None),
-        "points interval": interval(gain.interval) if gain else _missing_gain(row),
+        "points interval": interval(gain.interval) or DASH if gain else _missing_gain(row),
         "relative": points(gain.relative if gain else None),
         "share": DASH if row.gold_share is None else whole_percent(row.gold_share),
-        "p": f"({p})" if gain and row.p_adjusted is None else p,
+        "p": f"({p})" if gain and row.p is not None and row.p_adjusted is None else p,
         "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain and gain.paired else DASH,
         "known": points(row.known.absolute if row.known else None),
         "unknown": points(row.unknown.absolute if row.unknown else None),

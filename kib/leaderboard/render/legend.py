@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from kib.leaderboard.compute.row_warnings import WARNING_MEANINGS
-from kib.leaderboard.table_records import Table
+from kib.leaderboard.table_records import ArmRow, Table
 from kib.safe_text import one_line
 from kib.statistics.paired_test import FLIPS, MOST_ENUMERATED
 from kib.text_metrics.metrics import MEANINGS
@@ -41,6 +41,16 @@ UNPAIRED = (
 )
 
 
+STATED_ERRORS = (
+    "Intervals and p values of published graded scores are based on the standard errors that the paper states (normal "
+    "distribution)."
+)
+
+
+def _has_stated_error(row: ArmRow) -> bool:
+    return bool(row.origin == "published" and row.graded and row.accuracy and row.accuracy.interval)
+
+
 def missing_results(table: Table) -> str:
     """Return a sentence about cells without a result, or "" if the table is complete."""
     if not table.missing:
@@ -72,6 +82,7 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
         )
         texts += _metrics(table)
         texts += [UNPAIRED] if "published" in _origins(table) else []
+        texts += [STATED_ERRORS] if any(map(_has_stated_error, table.rows)) else []
     if "p" in columns:
         texts.append(_p_values(table))
     if any(row.tied for row in table.rows):
@@ -99,10 +110,10 @@ def _p_values(table: Table) -> str:
     """Return a sentence about p values, which states the tests, the adjustment and the exceptions."""
     family = " + ".join(str(one.family) for one in table.benchmarks if one.family)
     adjusted = f", adjusted by Holm's method over {family} gain{'s' * (family != '1')}" if family else ""
-    unadjusted = any(row.gain and row.p_adjusted is None for row in table.rows)
+    unadjusted = any(row.gain and row.gain.p is not None and row.p_adjusted is None for row in table.rows)
     aside = "; values in parentheses (controls and the gold passage) are not adjusted." if unadjusted else "."
     origins = _origins(table)
-    estimated = any(row.graded for row in table.rows)
+    estimated = any(row.graded and row.origin == "measured" for row in table.rows)
     paired = f"exact paired test{GRADED_TEST if estimated else ''}"
     tests = {"measured": paired, "published": "unpaired score test"}
     used = [text if len(origins) == 1 else f"{text} ({one})" for one, text in tests.items() if one in origins]

@@ -138,7 +138,7 @@ def _measure(
 ) -> dict[str, Callable[[RetrievalQuality], Any]]:
     """Return the keys of a measure and of the two bounds of its confidence interval."""
 
-    def part(value: Callable[[Accuracy], float]) -> Callable[[RetrievalQuality], Any]:
+    def part(value: Callable[[Accuracy], float | None]) -> Callable[[RetrievalQuality], Any]:
         def get(found: RetrievalQuality) -> float | None:
             one = of(found)
             return None if one is None else value(one)
@@ -147,8 +147,8 @@ def _measure(
 
     return {
         name: part(lambda one: one.mean),
-        f"{name}_low": part(lambda one: one.interval.low),
-        f"{name}_high": part(lambda one: one.interval.high),
+        f"{name}_low": part(lambda one: _low(one.interval)),
+        f"{name}_high": part(lambda one: _high(one.interval)),
     }
 
 
