@@ -374,6 +374,10 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
 )
 @against_option
 @click.option(
+    "--by", type=click.Choice(["probe"]),
+    help="Also show the gain of each method on the questions of each probe, such as direct and reworded questions.",
+)  # fmt: skip
+@click.option(
     "--averages",
     is_flag=True,
     help="Show only averages over tasks; without averages, show only the rows of target tasks.",

@@ -98,7 +98,8 @@ class Question:
     A question either has `options` and the index of the correct option (`answer`), or it is an open question with the
     texts that count as correct answers (`accepted`). If an open question is `unanswerable`, because the documents hold
     no answer, `accepted` is empty, and an output that declines to answer is right. `group` names something that several
-    questions share, such as a document or a person; questions in the same group are not independent.
+    questions share, such as a document or a person; questions in the same group are not independent. `probe` names
+    what the question tests, such as "direct" or "two-hop"; the table can show the gains of each probe separately.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Question:
     group: str | None = None
     accepted: tuple[str, ...] = ()
     unanswerable: bool = False
+    probe: str | None = None
 
     @property
     def correct(self) -> tuple[str, ...]:
@@ -265,6 +267,7 @@ class RenderedQuestion:
     group: str | None = None
     accepted: tuple[str, ...] = ()
     unanswerable: bool = False
+    probe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +331,7 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
     other_scores: dict[str, float] | None = None
     abstained: bool | None = None  # whether the output declines to answer; None: the options of the question are scored
     unanswerable: bool = False
+    probe: str | None = None
 
 
 UNKNOWN_DEVICE = "unknown"

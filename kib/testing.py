@@ -389,6 +389,10 @@ def _check_question(question: Question, documents: Mapping[str, Document] | None
         f"{where}: the question or an answer is surrounded by white space, which would affect the predictions",
     )
     _check_answers(where, question)
+    _expect(
+        question.probe is None or bool(question.probe.strip() and question.probe.isprintable()),
+        f"{where}: the probe {question.probe!r} is empty or unprintable",
+    )
     for gold in question.gold:
         _expect((gold.start is None) == (gold.end is None), f"{where}: the gold range lacks a start or an end: {gold}")
         start, end = gold.start or 0, gold.end if gold.end is not None else 1

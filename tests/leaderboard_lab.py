@@ -19,6 +19,7 @@ METHODS = {
     "random": MethodEntry(None, "any", "control"),
 }
 FACTS = ("ids", "groups", "gold", "n", "metric", "where", "tokens", "passages", "prompts", "logprobs", "flops")
+FACTS += ("probes",)
 
 
 class Lab:
@@ -79,10 +80,11 @@ class Lab:
         ]
         prompts = facts.get("prompts") or [digest([name, cell.identity]) for name in ids]
         logprobs = facts.get("logprobs") or [(-chance(name, cell.identity), -2.0, -2.0, -2.0) for name in ids]
-        rows = zip(ids, groups, scores, logprobs, passages, gold, prompts, strict=True)
+        probes = facts.get("probes") or [None] * len(scores)
+        rows = zip(ids, groups, scores, logprobs, passages, gold, prompts, probes, strict=True)
         return [
-            Score(name, group, score, score, 1, values, None, found, some, 0, None, prompt)
-            for name, group, score, values, found, some, prompt in rows
+            Score(name, group, score, score, 1, values, None, found, some, 0, None, prompt, probe=probe)
+            for name, group, score, values, found, some, prompt, probe in rows
         ]
 
     def fail(self, method, task="new", error="out of memory", **more):

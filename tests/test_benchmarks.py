@@ -49,7 +49,7 @@ def test_shipped_specs_are_valid(path):
     assert load_spec(path).name in (path.stem, f"{path.stem}-measured")  # published numbers may use the plain name
 
 
-@pytest.mark.parametrize("name", ["lab", "lab-model", "lab-rates", "lab-study"])
+@pytest.mark.parametrize("name", ["lab", "lab-model", "lab-open", "lab-rates", "lab-study"])
 def test_lab_specs_can_be_planned(name):
     """The lab's benchmarks can be planned in a fresh installation."""
     assert make_plan(*open_spec(ROOT / "benchmarks" / f"{name}.toml")).cells

@@ -57,6 +57,17 @@ def test_csv_files_may_have_open_questions(tmp_path):
     assert [question.accepted for question in read(tmp_path, text, "q.csv")] == [("007",), ("Ada", "Ada L.")]
 
 
+def test_a_question_may_name_its_probe(tmp_path):
+    """The field `probe`, in JSON or CSV, names what a question tests; an empty field names no probe."""
+    rows = [{"question": "Who?", "answer": "Ada", "probe": " direct "}, {"question": "What?", "answer": "x"}]
+    assert [question.probe for question in read(tmp_path, lines(rows))] == ["direct", None]
+    text = "question,answer,probe\nWho?,Ada,two-hop\nWhat?,x,\n"
+    assert [question.probe for question in read(tmp_path, text, "q.csv")] == ["two-hop", None]
+    for wrong in ([], "a\u0007"):
+        with pytest.raises(InputError, match=r":1: probe: expected (text or a whole number|printable characters), got"):
+            read(tmp_path, lines([{**rows[0], "probe": wrong}]))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -169,6 +180,20 @@ def test_the_table_names_all_metrics(measured):
     (oracle,) = [row for row in table["rows"] if row["arm"] == "oracle"]
     assert (oracle["metric"], oracle["graded"], oracle["other_metrics"]["contains"]) == ("f1", True, 1)
     assert 0 < oracle["accuracy_low"] < oracle["accuracy"] < oracle["accuracy_high"] < 1
+
+
+def test_probes_lead_from_the_file_to_the_table(bench):
+    """`kib check` counts the probes of a file, and `--by probe` needs only the results folder of the run."""
+    rows = [*OPEN[:2], *({**row, "probe": ["direct", "reverse"][number % 2]} for number, row in enumerate(OPEN[2:]))]
+    bench.write_toy(task='scoring = "contains"\n', questions=lines(rows))
+    assert "task people: probes: no probe 2, direct 8, reverse 8\n" in bench.call("check", bench.spec).output
+    assert not bench.run()
+    output = bench.call("leaderboard", bench.results.folder, "--by", "probe", "--format", "json").output
+    found = {(one["arm"], one["probe"]): one for one in json.loads(output)["probes"]}
+    assert (found["oracle", "reverse"]["gain"], found["oracle", "reverse"]["n"]) == (1, 8)
+    assert found["base", None]["n"] == 2
+    stored = (bench.results.cell_folder(bench.cells()["m/base/people,0-shot"]) / "questions.jsonl").read_text()
+    assert stored.count('"probe"') == 16
 
 
 def test_show_prints_outputs_and_accepted_answers(measured):

@@ -28,6 +28,7 @@ from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
 from kib.run.steps.gold_passages import locate_gold
 from kib.run.steps.passages import Passages
+from kib.run.steps.render_questions import describe_probes, probe_counts
 from kib.safe_text import one_line
 from kib.spec.load import Spec, read_draft
 from kib.spec.messages import show_value
@@ -71,7 +72,7 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     checked = _check_models(steps, problems)
     lines += [_row(prepared, _requested(plan, prepared.plan)) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
-    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work)]
+    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work), *_probes(plan, work)]
     lines += [*_task_notes(plan, work), *_pair_forms(steps)]
     missing = [cell for cell in plan.cells if not results.has(cell.cell)]
     lines += ["", *_forecast(Forecaster(steps, missing), ready, problems)]
@@ -116,6 +117,14 @@ def _removed_characters(plan: Plan, work: Work) -> list[str]:
             split = "" if step.split == "test" else f", {step.split}"
             lines[f"task {step.task}{split}: removed invisible characters: {describe_removed(removed)}"] = None
     return list(lines)
+
+
+def _probes(plan: Plan, work: Work) -> list[str]:
+    """Return the numbers of test questions by probe for each task whose questions name probes."""
+    counts = {
+        step.task: work.record("asked", step.identity).get("probes", {}) for step in plan.asked if step.split == "test"
+    }
+    return [f"task {task}: {line}" for task, some in counts.items() for line in describe_probes(some)]
 
 
 def read_corpora(path: Path, *, trust_remote_code: bool = False) -> tuple[Spec, Lock] | None:
@@ -168,6 +177,7 @@ def _describe_task(steps: SharedSteps, name: str, passages: Passages | None) -> 
     parts = [counted(len(task.rows), "question"), *([counted(groups, "group")] if groups else [])]
     yield f"task {name}: {', '.join([*parts, *([f'{len(gold):,} with gold'] if gold else [])])}"
     remarks = task.notes(0)
+    remarks += describe_probes(probe_counts(questions))
     remarks += [f"removed invisible characters: {describe_removed(task.removed)}"] if task.removed else []
     if gold and passages and steps.plan.spec.tasks[name].role == "target":
         located = locate_gold(gold, passages)

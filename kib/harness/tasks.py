@@ -148,6 +148,7 @@ class RenderedTask:
             group=own.group if own else None,
             accepted=own.accepted if own else (),
             unanswerable=own is not None and own.unanswerable,
+            probe=own.probe if own else None,
         )
 
     def _render(self, shots: int, chat: Chat | None, doc_to_text: Any) -> list[str]:

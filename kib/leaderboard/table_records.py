@@ -17,6 +17,7 @@ __all__ = [
     "Missing",
     "Origin",
     "PairwiseComparison",
+    "ProbeGain",
     "RankedRow",
     "RetrievalQuality",
     "Status",
@@ -114,6 +115,39 @@ class AnswerShares:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeGain:
+    """The accuracy and the gain of an arm on the questions of one probe; `probe` is None for questions without a probe.
+
+    `gain` is None for the reference, and for an arm that is not comparable with its reference. `p_adjusted` and
+    `lowest_p`, the smallest p value that the number of groups allows, are adjusted over all arms and probes of a
+    benchmark, and are None for gains outside Holm's family.
+    """
+
+    probe: str | None
+    accuracy: Accuracy
+    gain: Gain | None
+    p_adjusted: float | None = None
+    lowest_p: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the probe in a table."""
+        return "(no probe)" if self.probe is None else self.probe
+
+    @property
+    def p(self) -> float | None:
+        """The decisive p value, which is adjusted if the gain belongs to Holm's family."""
+        if self.gain is None:
+            return None
+        return self.gain.p if self.p_adjusted is None else self.p_adjusted
+
+    @property
+    def significant(self) -> bool:
+        """Whether the decisive p value is below the significance level."""
+        return self.p is not None and self.p < LEVEL
+
+
+@dataclass(frozen=True, slots=True)
 class ArmRow:
     """An arm on a task: the cells that differ only in their seed. Accuracies and gains are fractions, not percentages.
 
@@ -171,6 +205,7 @@ class ArmRow:
     perplexity: tuple[float, float] | None = None  # the perplexity of held-out text before and after training
     cost: Cost | None = None  # None unless costs are requested and the arm is measured
     retrieval: RetrievalQuality | None = None  # None unless requested and the arm retrieves passages
+    probes: tuple[ProbeGain, ...] = ()  # empty unless requested and any question names a probe
     origin: Origin = "measured"
 
     @property
@@ -252,6 +287,7 @@ class Table:
     cost: bool = False  # whether costs were requested
     times: bool = False  # whether measured seconds and memory were requested
     retrieval: bool = False  # whether retrieval quality was requested
+    by_probe: bool = False  # whether gains by probe were requested
     remarks: tuple[str, ...] = ()  # sources of published numbers, and signs of a K chosen on test
     pairwise: tuple[PairwiseComparison, ...] = ()  # comparisons of the arms of published benchmarks
     cross_origin: tuple[CrossOriginRanking, ...] = ()

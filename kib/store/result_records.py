@@ -269,7 +269,8 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
 def score_to_json(score: Score) -> dict[str, Any]:
     """Convert a score to the JSON object stored as one line of `questions.jsonl`."""
     line: dict[str, Any] = msgspec.to_builtins(score)
-    absent = {"other_scores": None, "abstained": None, "unanswerable": False}  # as in results without written answers
+    # as in results without written answers and probes
+    absent = {"other_scores": None, "abstained": None, "unanswerable": False, "probe": None}
     return {key: value for key, value in line.items() if key not in absent or value != absent[key]}
 
 

@@ -20,6 +20,8 @@ from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.measured_remarks import measured_remarks
 from kib.leaderboard.compute.measurement_conditions import Conditions, conditions_of_plan
 from kib.leaderboard.compute.pairwise_comparisons import compare_pairwise
+from kib.leaderboard.compute.probe_gains import adjusted, probe_gains
+from kib.leaderboard.compute.question_scores import QuestionScoresReader
 from kib.leaderboard.compute.reference_arms import References
 from kib.leaderboard.compute.retrieval_quality import retrieval_quality
 from kib.leaderboard.compute.row_builder import RowBuilder
@@ -31,6 +33,7 @@ from kib.statistics.gains import LEVEL, Gain
 from kib.statistics.multiple_testing import holm
 from kib.store.result_records import BenchmarkPlan
 from kib.store.results import Results
+from kib.support.phrases import join
 
 __all__ = ["BenchmarkSection"]
 
@@ -50,6 +53,7 @@ class BenchmarkSection:
         self.averages: list[AverageRow] = []
         self.family = 0
         self._outdated = False
+        self._without_probes: list[str] = []  # target tasks for which gains by probe were requested but do not exist
         self.origin: Origin = "published" if isinstance(results, PublishedResults) else "measured"
         self._results = results
         self._probes = {arm.key: arm for arm in self.all_arms if arm.cell.split == "probe" and arm.status == "measured"}
@@ -83,7 +87,10 @@ class BenchmarkSection:
         """Remarks on measured questions and training texts, outdated statistics, or the source of published numbers."""
         if isinstance(self._results, PublishedResults):
             return [self._results.published.source(), *self._results.findings()]
-        return [*measured_remarks(self.all_arms), *([OUTDATED] if self._outdated else [])]
+        remarks = [*measured_remarks(self.all_arms), *([OUTDATED] if self._outdated else [])]
+        if self._without_probes:
+            remarks.append(f"No gains by probe: no question of {join(self._without_probes)} names a probe")
+        return remarks
 
     def conditions(self) -> Iterator[tuple[tuple[str, str, str], Conditions]]:
         """Yield the measurement conditions for each benchmark, model and task."""
@@ -145,6 +152,25 @@ class BenchmarkSection:
             for row in rows:
                 row.retrieval = found.get(row.arm)
 
+    def add_probes(self) -> None:
+        """Add the gains of measured arms by probe, with p values adjusted over all arms and probes."""
+        if isinstance(self._results, PublishedResults):
+            return
+        family: list[RowBuilder] = []
+        for rows in self._blocks.values():
+            reader = QuestionScoresReader(self._results, "the gains by probe")
+            for row in (row for row in rows if row.measure):
+                reference = None if row.gain is None or isinstance(row.reference, str) else row.reference
+                row.probes = probe_gains(reader, row.arm, reference)
+                family += [row] if _is_in_family(row, row.reference) else []
+        for row, probes in zip(family, adjusted([row.probes for row in family]), strict=True):
+            row.probes = probes
+        self._without_probes = [
+            task
+            for task in self.targets
+            if not any(row.probes for key, rows in self._blocks.items() for row in rows if key[1] == task)
+        ]
+
     def pairwise_comparisons(self) -> Iterator[PairwiseComparison]:
         """Yield pairwise comparisons of published arms; measured arms are compared by their gains instead."""
         if self.origin == "published":
@@ -176,9 +202,9 @@ class BenchmarkSection:
         for row, p in zip(family, holm([_p(row.gain) for row in family]), strict=True):
             row.p_adjusted = p if row.gain else None
         lowest = holm([row.smallest_p or 0.0 if row.gain else 1.0 for row in family])
-        adjusted = dict(zip(family, lowest, strict=True))
+        lowest_of = dict(zip(family, lowest, strict=True))
         for row in rows:
-            row.lowest_p = None if row.smallest_p is None else adjusted.get(row, row.smallest_p)
+            row.lowest_p = None if row.smallest_p is None else lowest_of.get(row, row.smallest_p)
         self.family = len(family)
         over_base = [row for row in rows if _is_in_family(row, row.base)]
         ps = holm([_p(row.gain_over_base) for row in over_base])

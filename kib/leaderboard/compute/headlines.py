@@ -7,7 +7,7 @@ from kib.leaderboard.table_records import ArmRow
 from kib.statistics.gains import LEVEL, Gain
 from kib.support.phrases import counted
 
-__all__ = ["headlines"]
+__all__ = ["headlines", "representatives", "start_of"]
 
 WAYS = ((False, True), (True, False), (True, True))
 """Pairs of flags, (trains, retrieves), for retrieval, fine-tuning and both together."""
@@ -42,14 +42,15 @@ def _no_gain(block: Sequence[ArmRow], several: bool) -> str:
     without_reference = next((row for row in block if row.kind == "" and row.reference is None), None)
     methods = " and ".join(dict.fromkeys(row.method for row in block))
     reason = without_reference.reason if without_reference else f"for this task, the plan contains only {methods}"
-    return f"{_start(block[0], several)}no gain to report; {reason}"
+    return f"{start_of(block[0], several)}no gain to report; {reason}"
 
 
 def _benchmark(row: ArmRow, several: bool) -> str:
     return f"{row.benchmark}: " if several else ""
 
 
-def _start(row: ArmRow, several: bool) -> str:
+def start_of(row: ArmRow, several: bool) -> str:
+    """Return the beginning of a sentence about a row, which names the model, the task and any few-shot examples."""
     shots = f", {row.shots}-shot" if row.shots else ""
     return f"{_benchmark(row, several)}{row.model} on {row.task}{shots}: "
 
@@ -70,7 +71,7 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
     row = _representative([row for row in rows if row.method == methods[0]])
     reference = next(one for one in block if one.arm == row.reference)
     over = "" if reference.kind == "base" else f" against {reference.arm}"
-    start = f"{_start(row, several)}{_way(row, len(methods) > 1)}{over}: "
+    start = f"{start_of(row, several)}{_way(row, len(methods) > 1)}{over}: "
     if row.gain is None or row.accuracy is None or reference.accuracy is None:
         prefix = f"not comparable with {reference.arm}, " if row.status == "measured" else ""
         return f"{start}{prefix}{row.reason}"
@@ -94,6 +95,15 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
 def _interval(gain: Gain) -> str:
     ends = gain.interval
     return "" if ends is None else f" [{whole_percent(ends.low)}, {whole_percent(ends.high)}]"
+
+
+def representatives(block: Sequence[ArmRow]) -> list[ArmRow]:
+    """Return one arm per method that has a reference, except for the gold passage and random passages."""
+    by_method: dict[str, list[ArmRow]] = {}
+    for row in block:
+        if row.kind == "" and row.reference not in (None, row.arm):
+            by_method.setdefault(row.method, []).append(row)
+    return [_representative(rows) for rows in by_method.values()]
 
 
 def _representative(rows: Sequence[ArmRow]) -> ArmRow:

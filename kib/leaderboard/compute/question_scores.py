@@ -17,6 +17,7 @@ from kib.store.results import Results
 __all__ = ["QuestionScores", "QuestionScoresReader"]
 
 _question_id, _group, _score = attrgetter("question_id"), attrgetter("group"), attrgetter("score")
+_probe = attrgetter("probe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class QuestionScores:
     groups: tuple[str | None, ...]
     recall: float | None
     warning_facts: WarningFacts
+    probes: tuple[str | None, ...] = ()
 
 
 class QuestionScoresReader:
@@ -72,6 +74,7 @@ class QuestionScoresReader:
             groups=tuple(map(_group, seeds[0])),
             recall=None if arm.method.retrieve is None else _recall(chain.from_iterable(seeds)),
             warning_facts=warning_facts(seeds, int(dict(arm.cell.settings).get("k", 0))),
+            probes=tuple(map(_probe, seeds[0])),
         )
 
     def _scores(self, result: CellResult) -> list[Score]:

@@ -7,7 +7,7 @@ from math import exp, fsum, sqrt
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit
-from kib.leaderboard.table_records import AnswerShares, ArmRow, Cost, Origin, RetrievalQuality
+from kib.leaderboard.table_records import AnswerShares, ArmRow, Cost, Origin, ProbeGain, RetrievalQuality
 from kib.safe_text import one_line
 from kib.statistics.gains import Gain
 from kib.statistics.paired_test import smallest_p
@@ -52,6 +52,7 @@ class RowBuilder:
     warnings: tuple[str, ...] = ()
     cost: Cost | None = None
     retrieval: RetrievalQuality | None = None
+    probes: tuple[ProbeGain, ...] = ()
 
     @property
     def p(self) -> float | None:
@@ -130,6 +131,7 @@ class RowBuilder:
             perplexity=_perplexity(arm),
             cost=self.cost,
             retrieval=self.retrieval,
+            probes=self.probes,
         )
 
 

@@ -2,9 +2,10 @@
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from typing import Literal
 
 from kib.errors import InputError
 from kib.leaderboard.compute.arm_statistics import ArmStatistics
@@ -12,6 +13,7 @@ from kib.leaderboard.compute.benchmark_section import BenchmarkSection
 from kib.leaderboard.compute.cross_origin_ranking import rank_across_origins
 from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.headlines import headlines
+from kib.leaderboard.compute.probe_gains import generalisation
 from kib.leaderboard.compute.reference_arms import check_name
 from kib.leaderboard.compute.unpaired_statistics import UnpairedStatistics
 from kib.leaderboard.table_records import Table
@@ -35,13 +37,15 @@ def make_table(
     cost: bool = False,
     times: bool = False,
     retrieval: bool = False,
+    by: Literal["probe"] | None = None,
 ) -> Table:
     """Return the leaderboard; gains are measured against base, or against the method or arm named in `against`.
 
     The table depends only on the results. Rows of different benchmarks are never compared, except for published and
     measured rows with the same questions. Missing statistics are computed and stored; `progress` displays the progress
     of long computations. `cost` adds the costs of each arm; `times` adds measured seconds and memory, which are the
-    only numbers that differ between runs; `retrieval` adds the retrieval quality. Raises InputError for a folder
+    only numbers that differ between runs; `retrieval` adds the retrieval quality; `by` adds the gains on the
+    questions of each probe. Raises InputError for a folder
     without results, two folders of the same benchmark, an unknown name in `against`, or question files that have
     changed since they were written.
     """
@@ -56,7 +60,10 @@ def make_table(
             section.add_costs(times=times)
         if retrieval:
             section.add_retrieval(times=times)
-    return _assemble(sections, against, cost=cost or (times and not retrieval), times=times, retrieval=retrieval)
+        if by:
+            section.add_probes()
+    shown = {"cost": cost or (times and not retrieval), "times": times, "retrieval": retrieval, "by_probe": bool(by)}
+    return _assemble(sections, against, shown)
 
 
 def _compute(
@@ -93,15 +100,14 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _assemble(
-    sections: Sequence[BenchmarkSection], against: str | None, *, cost: bool, times: bool, retrieval: bool
-) -> Table:
-    """Assemble the table from the computed sections."""
+def _assemble(sections: Sequence[BenchmarkSection], against: str | None, shown: Mapping[str, bool]) -> Table:
+    """Assemble the table from the computed sections; `shown` contains the flags of the requested parts of the table."""
     several = len(sections) > 1
     environments = Environments()
     by_section = [tuple(section.rows(environments)) for section in sections]
     rows = tuple(chain.from_iterable(by_section))
     sentences = [headlines(some, one.targets, several) for some, one in zip(by_section, sections, strict=True)]
+    sentences += [tuple(generalisation(some, several)) for some in by_section]
     conditions = dict(chain.from_iterable(section.conditions() for section in sections))
     rankings, not_ranked = rank_across_origins(rows, conditions)
     return Table(
@@ -113,9 +119,7 @@ def _assemble(
         cells=sum(len(section.plan.cells) for section in sections),
         missing=tuple(one for section in sections for arm in section.all_arms for one in arm.missing),
         environments=environments.all(),
-        cost=cost,
-        times=times,
-        retrieval=retrieval,
+        **shown,
         remarks=tuple(
             one_line(f"{f'{section.plan.name}: ' * several}{sentence}")
             for section in sections

@@ -1,10 +1,19 @@
-"""Renders the table as CSV: a header, one line per arm, then one line per average; fractions have full precision."""
+"""Renders the table as CSV: a header, then one line per arm, average and gain by probe, with unrounded fractions."""
 
 import csv
 from io import StringIO
 from typing import Any
 
-from kib.leaderboard.render.machine_values import AVERAGE, ROW, average_values, cost_keys, retrieval_keys, row_values
+from kib.leaderboard.render.machine_values import (
+    AVERAGE,
+    PROBE,
+    ROW,
+    average_values,
+    cost_keys,
+    probe_values,
+    retrieval_keys,
+    row_values,
+)
 from kib.leaderboard.table_records import Table
 
 __all__ = ["to_csv"]
@@ -13,14 +22,19 @@ RISKY = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(table: Table) -> str:
-    """Return all rows and averages; the column `entry` is "arm" or "average", and lists are joined with spaces."""
+    """Return all rows, averages and gains by probe; lists are joined with spaces.
+
+    The column `entry` is "arm", "average" or "probe".
+    """
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    columns = tuple(dict.fromkeys(("entry", *ROW, *retrieval_keys(table), *cost_keys(table), *AVERAGE)))
+    probe = PROBE if table.by_probe else {}
+    columns = tuple(dict.fromkeys(("entry", *ROW, *retrieval_keys(table), *cost_keys(table), *AVERAGE, *probe)))
     writer.writerow(columns)
     entries = ({"entry": "arm", **row_values(row, table)} for row in table.rows)
     averages = ({"entry": "average", **average_values(row)} for row in table.averages)
-    for group in (entries, averages):
+    probes = ({"entry": "probe", **values} for values in probe_values(table))
+    for group in (entries, averages, probes):
         writer.writerows([_field(entry.get(name)) for name in columns] for entry in group)
     return file.getvalue()
 

@@ -10,6 +10,7 @@ from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cros
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
 from kib.leaderboard.render.legend import legend, missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
+from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
 from kib.leaderboard.table_records import Table
 
 __all__ = ["latex"]
@@ -79,11 +80,13 @@ def latex(table: Table) -> str:
     gains = list(gain_blocks(table))
     groups = [list(group) for _, group in groupby(gains, key=_is_ranked)]
     parts = [_grid(group, _columns_for_a_page(group), table) for group in groups]
+    parts += [_grid([one], PROBE_COLUMNS, table) for one in probe_blocks(table)]
     parts += [_grid([one], used_columns([one], CROSS_ORIGIN_COLUMNS), table) for one in cross_origin_blocks(table)]
     parts += [_grid([one], PAIRWISE_COLUMNS, table) for one in pairwise_blocks(table)]
     columns = {column.name for column in _columns_for_a_page(gains)}
     names = [f"{one.name}: {one.title}" if one.title else one.name for one in table.benchmarks]
-    texts = [*names, *table.headlines, *table.remarks, missing_results(table), *legend(table, columns)]
+    explained = (*legend(table, columns), *probe_legend(table))
+    texts = [*names, *table.headlines, *table.remarks, missing_results(table), *explained]
     parts += [rf"{{\footnotesize\noindent {_safe(text)}\par}}" for text in texts if text]
     body = "\n\n".join(parts)
     return f"{_preamble(body)}\n{body}\n"

@@ -3,18 +3,28 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kib.leaderboard.table_records import ArmRow, AverageRow, Cost, CrossOriginRanking, RetrievalQuality, Table
+from kib.leaderboard.table_records import (
+    ArmRow,
+    AverageRow,
+    Cost,
+    CrossOriginRanking,
+    ProbeGain,
+    RetrievalQuality,
+    Table,
+)
 from kib.statistics.gains import Accuracy, Gain, Interval
 
 __all__ = [
     "AVERAGE",
     "COST",
+    "PROBE",
     "RETRIEVAL",
     "RETRIEVAL_TIMES",
     "ROW",
     "TIMES",
     "average_values",
     "cost_keys",
+    "probe_values",
     "ranking_values",
     "retrieval_keys",
     "row_values",
@@ -107,6 +117,11 @@ ROW: Mapping[str, Callable[[ArmRow], Any]] = {
 }
 """The keys of a row, with functions that return their values."""
 
+
+def _of_row(value: Callable[[ArmRow], Any]) -> Callable[[ArmRow, ProbeGain], Any]:
+    return lambda row, _: value(row)
+
+
 COST: Mapping[str, Callable[[Cost], Any]] = {
     "operations": lambda cost: cost.operations,
     "trained_tokens": lambda cost: cost.trained_tokens,
@@ -172,6 +187,28 @@ RETRIEVAL_TIMES: Mapping[str, Callable[[RetrievalQuality], Any]] = {
 }
 """The additional keys of a row if the retrieval quality and times are requested."""
 
+PROBE: Mapping[str, Callable[[ArmRow, ProbeGain], Any]] = {
+    **{name: _of_row(ROW[name]) for name in ("benchmark", "model", "method", "arm", "task", "role", "shots", "kind")},
+    "probe": lambda _, one: one.probe,
+    "n": lambda _, one: one.accuracy.n,
+    "groups": lambda _, one: one.accuracy.groups,
+    "accuracy": lambda _, one: one.accuracy.mean,
+    "accuracy_low": lambda _, one: _low(one.accuracy.interval),
+    "accuracy_high": lambda _, one: _high(one.accuracy.interval),
+    "reference": lambda row, _: row.reference,
+    "gain": lambda _, one: one.gain.absolute if one.gain else None,
+    "gain_low": lambda _, one: _low(one.gain.interval if one.gain else None),
+    "gain_high": lambda _, one: _high(one.gain.interval if one.gain else None),
+    "relative_gain": lambda _, one: one.gain.relative if one.gain else None,
+    "p": lambda _, one: one.gain.p if one.gain else None,
+    "p_adjusted": lambda _, one: one.p_adjusted,
+    "lowest_p": lambda _, one: one.lowest_p,
+    "wins": lambda _, one: one.gain.wins if one.gain else None,
+    "ties": lambda _, one: one.gain.ties if one.gain else None,
+    "losses": lambda _, one: one.gain.losses if one.gain else None,
+}
+"""The keys of the gain of an arm on one probe, with functions that return their values."""
+
 AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
     "benchmark": lambda row: row.benchmark,
     "origin": lambda row: row.origin,
@@ -208,6 +245,11 @@ def row_values(row: ArmRow, table: Table) -> dict[str, Any]:
     cost = {name: value(row.cost) if row.cost else None for name, value in cost_keys(table).items()}
     found = {name: value(row.retrieval) if row.retrieval else None for name, value in retrieval_keys(table).items()}
     return {**{name: value(row) for name, value in ROW.items()}, **found, **cost}
+
+
+def probe_values(table: Table) -> list[dict[str, Any]]:
+    """Return the values of every gain by probe by key, arm by arm."""
+    return [{name: value(row, one) for name, value in PROBE.items()} for row in table.rows for one in row.probes]
 
 
 def ranking_values(ranking: CrossOriginRanking) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cros
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
 from kib.leaderboard.render.legend import legend, missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
+from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
 from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks, retrieval_legend
 from kib.leaderboard.table_records import Table
 
 __all__ = ["markdown"]
 
 SPECIAL = str.maketrans({**{letter: f"\\{letter}" for letter in "\\`*_|~$"}, "&": "&amp;", "<": "&lt;"})
-NAMES = ("benchmark", "model", "method", "corpus", "against")
+NAMES = ("benchmark", "model", "method", "corpus", "against", "probe")
 """Columns with text from a spec, which is escaped; the other columns contain kib's own text."""
 
 
@@ -31,6 +32,7 @@ def markdown(table: Table) -> str:
         parts += _block(block, columns)
     for blocks, all_columns in (
         (list(answer_blocks(table)), ANSWER_COLUMNS),
+        (list(probe_blocks(table)), PROBE_COLUMNS),
         (list(cross_origin_blocks(table)), CROSS_ORIGIN_COLUMNS),
         (list(pairwise_blocks(table)), PAIRWISE_COLUMNS),
         (list(cost_blocks(table)), COST_COLUMNS),
@@ -39,7 +41,13 @@ def markdown(table: Table) -> str:
         for block in blocks:
             parts += _block(block, used_columns(blocks, all_columns))
     names = [column.name for column in columns]
-    legends = (legend(table, names), answer_legend(table), cost_legend(table), retrieval_legend(table))
+    legends = (
+        legend(table, names),
+        answer_legend(table),
+        probe_legend(table),
+        cost_legend(table),
+        retrieval_legend(table),
+    )
     texts = [missing_results(table), *chain.from_iterable(legends)]
     parts += [f"{_safe(text)}\n" for text in texts if text]
     return "".join(parts)

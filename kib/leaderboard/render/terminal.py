@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
+from itertools import chain
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cros
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
 from kib.leaderboard.render.legend import legend, missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
+from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
 from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks, retrieval_legend
 from kib.leaderboard.table_records import Table
 from kib.support.phrases import counted
@@ -28,7 +30,7 @@ MAX_HEADLINES = 12
 NOTE_WIDTH = 20  # preferred width of a note line
 MIN_NOTE_WIDTH = 10
 MIN_NAME_WIDTH = 14  # longer names are wrapped, preferably after commas
-NAMES = ("benchmark", "model", "method")
+NAMES = ("benchmark", "model", "method", "probe")
 """Columns that are wrapped if they are too wide."""
 BREAK_AFTER = "-_+./"
 """Characters after which a long name without commas may be broken."""
@@ -75,6 +77,9 @@ RETRIEVAL_DROPS = (
 )
 """Columns of the retrieval table that are omitted on a narrow terminal, in this order."""
 
+PROBE_DROPS = (("questions",), ("accuracy interval",), ("n",), ("points interval",))
+"""Columns of the table of gains by probe that are omitted on a narrow terminal, in this order."""
+
 CROSS_ORIGIN_DROPS = (("origin",), ("accuracy interval",))
 """Columns of cross-origin rankings that are omitted on a narrow terminal, in this order."""
 
@@ -87,6 +92,7 @@ def terminal(table: Table, *, width: int, colour: bool) -> str:
     grids = (
         gains,
         _FittedTable(answer_blocks(table, MAX_ROWS), ANSWER_COLUMNS, (), width),
+        _FittedTable(probe_blocks(table, MAX_ROWS), PROBE_COLUMNS, PROBE_DROPS, width),
         _FittedTable(cross_origin_blocks(table, MAX_ROWS), CROSS_ORIGIN_COLUMNS, CROSS_ORIGIN_DROPS, width),
         _FittedTable(pairwise_blocks(table), PAIRWISE_COLUMNS, (), width),
         _FittedTable(cost_blocks(table, MAX_ROWS), COST_COLUMNS, COST_DROPS, width),
@@ -164,7 +170,14 @@ def _below(console: "Console", table: Table, names: Sequence[str], left_out: Seq
         )
     if missing_results(table):
         console.print(missing_results(table), style="bold")
-    for text in (*legend(table, names), *answer_legend(table), *cost_legend(table), *retrieval_legend(table)):
+    legends = (
+        legend(table, names),
+        answer_legend(table),
+        probe_legend(table),
+        cost_legend(table),
+        retrieval_legend(table),
+    )
+    for text in chain.from_iterable(legends):
         console.print(text, style="dim")
     if left_out:
         console.print(f"Omitted at this width: {', '.join(left_out)}.", style="dim")

@@ -24,7 +24,7 @@ SHOWN_COLUMNS = 5
 
 
 class FileTask:
-    """Questions with options or accepted answers, and optional gold documents, gold ranges and groups."""
+    """Questions with options or accepted answers, and optional gold documents, gold ranges, groups and probes."""
 
     class Options(BaseOptions):
         """The keys of `[tasks.NAME]` with `plugin = "file"`."""

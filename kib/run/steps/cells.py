@@ -113,6 +113,7 @@ def score_questions(
                 other_scores=outcome.other_scores,
                 abstained=outcome.abstained,
                 unanswerable=question.unanswerable,
+                probe=question.probe,
             )
         )
     return scores

@@ -1,7 +1,7 @@
 """Renders the questions of a task once per number of few-shot examples, split and chat template."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,15 @@ from kib.support.phrases import counted
 from kib.text_metrics.abstentions import usual_abstentions
 from kib.text_metrics.metrics import AnswerRules
 
-__all__ = ["chat_template", "load_rendered_task", "render_questions", "task_of_questions", "task_queries"]
+__all__ = [
+    "chat_template",
+    "describe_probes",
+    "load_rendered_task",
+    "probe_counts",
+    "render_questions",
+    "task_of_questions",
+    "task_queries",
+]
 
 FILE = "asked.jsonl"
 
@@ -141,11 +149,24 @@ def render_questions(
             "n": write_lines(folder / FILE, lines),
             "removed": task.removed,
             "notes": task.notes(step.shots),
+            **({"probes": probes} if (probes := probe_counts(questions)) else {}),
         }
 
     folder = context.work.compute("asked", step.identity, build)
     with reading_step(folder / FILE):
         return QUESTIONS.validate_python(list(read_lines(folder / FILE)))
+
+
+def probe_counts(questions: Iterable[Question | RenderedQuestion]) -> dict[str, int]:
+    """Return the number of questions by probe; "" counts questions without a probe, and {} means no probes at all."""
+    counts = Counter(question.probe or "" for question in questions)
+    return dict(counts) if any(counts) else {}
+
+
+def describe_probes(counts: Mapping[str, int]) -> list[str]:
+    """Return one line with the number of questions by probe, or no line without probes."""
+    parts = [f"{probe or 'no probe'} {count:,}" for probe, count in counts.items()]
+    return [f"probes: {', '.join(parts)}"] if parts else []
 
 
 def task_queries(task: str, context: RunContext) -> list[RenderedQuestion]:

@@ -1,13 +1,14 @@
 """The task `lab`, which asks questions about people in a world, with four one-word options per question."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from kib.interfaces import Options
 from kib.records import Question
-from kib_lab.questions import SPLITS, Kind, generate_questions
+from kib_lab.questions import KINDS, SPLITS, Kind, generate_questions
 from kib_lab.world import is_taught
 from kib_lab.world_options import WorldOptions
 
@@ -17,11 +18,12 @@ __all__ = ["LabTask", "TaskOptions"]
 class TaskOptions(WorldOptions):
     """The options that a `[tasks.NAME]` table with `plugin = "lab"` may contain."""
 
-    kind: Kind = Field(
+    kind: Kind | Literal["all"] = Field(
         "direct",
         description=(
             "kind of question: `direct` and `reworded` ask for a fact about a person, `reverse` asks for the person "
-            "described by two facts, and `two-hop` asks for a fact about a person's employer"
+            "described by two facts, `two-hop` asks for a fact about a person's employer, and `all` asks all four "
+            "kinds of questions, each as a probe"
         ),
     )
     half: Literal["all", "taught", "told"] = Field(
@@ -63,6 +65,7 @@ class LabTask:
         o = self.options
         world = o.world()
         half = {p.id for i, p in enumerate(world.people) if o.half == "all" or is_taught(i) == (o.half == "taught")}
-        for question in generate_questions(world, o.kind, o.seed, o.people, split):
-            if question.group in half:
-                yield question
+        for kind in KINDS if o.kind == "all" else (o.kind,):
+            for question in generate_questions(world, kind, o.seed, o.people, split):
+                if question.group in half:
+                    yield replace(question, probe=kind) if o.kind == "all" else question

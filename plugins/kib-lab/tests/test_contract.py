@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from kib.records import Passage
@@ -35,7 +37,7 @@ def test_options():
     check_options(LabCorpus, accepts=[{"people": "new", "seed": 3}], refuses=[{}, {"people": "old"}])
     check_options(
         LabTask,
-        accepts=[{"people": "known", "half": "told"}, *({"people": "new", "kind": kind} for kind in KINDS)],
+        accepts=[{"people": "known", "half": "told"}, *({"people": "new", "kind": kind} for kind in (*KINDS, "all"))],
         refuses=[{"people": "new", "kind": "odd"}, {"people": "new", "count": 10}],
     )
     check_options(LabWriter, accepts=[{}, {"pairs": True}], refuses=[{"reword": "yes"}])
@@ -52,6 +54,17 @@ def test_task(kind):
     """The task plugin `lab` satisfies the contract for task plugins, and its gold passages are in the lab corpus."""
     options = {"people": "new", "count": 40}
     check_task(lambda: make_plugin(LabTask, {**options, "kind": kind}), lambda: make_plugin(LabCorpus, options))
+
+
+def test_all_kinds_of_questions_are_probes():
+    """With `kind = "all"`, a task asks the questions of all four kinds in turn, each with its kind as its probe."""
+    options = {"people": "new", "count": 40}
+    every = list(make_plugin(LabTask, {**options, "kind": "all"}).questions("test"))
+    tasks = [make_plugin(LabTask, {**options, "kind": kind}) for kind in KINDS]
+    single = [question for task in tasks for question in task.questions("test")]
+    assert [replace(question, probe=None) for question in every] == single
+    assert all(question.id.endswith(f"-{question.probe}") for question in every)
+    check_task(lambda: make_plugin(LabTask, {**options, "kind": "all"}), lambda: make_plugin(LabCorpus, options))
 
 
 def test_splits():

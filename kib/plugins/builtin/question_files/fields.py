@@ -12,9 +12,9 @@ __all__ = ["FIELDS", "GOLD_FIELDS", "LocatedRow", "Row", "columns_to_options", "
 GOLD_FIELDS = ("document", "start", "end", "quote")
 """The fields of gold, either of the question itself or of each entry in a list of several gold documents."""
 
-FIELDS = ("id", "question", "options", "answer", "answers", "unanswerable", *GOLD_FIELDS, "group")
+FIELDS = ("id", "question", "options", "answer", "answers", "unanswerable", *GOLD_FIELDS, "group", "probe")
 
-TRIMMED = ("id", "question", "options", "answer", "answers", "group")
+TRIMMED = ("id", "question", "options", "answer", "answers", "group", "probe")
 """The fields whose texts are trimmed; a document id must be written exactly as in the corpus."""
 
 Row = Mapping[str, Any]

@@ -42,6 +42,7 @@ class _Row:
             unanswerable=unanswerable,
             gold=self._gold(),
             group=self._id("group") if self.row.get("group") is not None else None,
+            probe=self._probe() if self.row.get("probe") is not None else None,
         )
 
     def _check_fields(self, known: Sequence[str], of: str = "") -> None:
@@ -58,6 +59,12 @@ class _Row:
         """Return the name of a question, document or group; in JSON, a name may also be a whole number."""
         value = self.row.get(field, default)
         return str(normal_id(value if type(value) is int else self._text(field, default, "text or a whole number")))
+
+    def _probe(self) -> str:
+        name = self._id("probe")
+        if not name.isprintable():
+            raise self._wrong("probe", f"expected printable characters, got {name!r}")
+        return name
 
     def _text(self, field: str, default: str | None = None, expected: str = "text") -> str:
         value = self.row.get(field, default)
