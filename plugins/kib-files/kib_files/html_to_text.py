@@ -14,6 +14,7 @@ from kib.support.limited_process import LimitError
 from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, decode, left_out_remarks, one_line
 from kib_files.html_layout import MARK, text_of_page
 from kib_files.html_styles import HIDDEN, LIST_STYLE, apply_styles
+from kib_files.numerals import roman
 
 __all__ = ["convert_html", "render_html"]
 
@@ -40,13 +41,6 @@ HIDDEN_TEXT = f"[{HIDDEN}], [hidden], dialog:not([open]), :is(a, b, em, i, small
 TYPES = {"1": "decimal", "a": "lower-alpha", "A": "upper-alpha", "i": "lower-roman", "I": "upper-roman"}
 """The attribute `type` of a list, mapped to the value of the property `list-style-type`."""
 
-ROMAN = (
-    *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl")),
-    *((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
-)
-ROMAN_END = 4000
-"""The first number that has no Roman numeral."""
-
 
 def convert_html(data: bytes, encoding: str, limits: FileLimits) -> ConvertedFile:
     """Return the text and title of an HTML page, decoded as a browser decodes the page.
@@ -63,12 +57,16 @@ def convert_html(data: bytes, encoding: str, limits: FileLimits) -> ConvertedFil
     return _render(page, limits)
 
 
-def render_html(html: str, limits: FileLimits, leave_out: str = "") -> ConvertedFile:
-    """Return the text and title of an HTML page without the elements that match the CSS selector `leave_out`."""
+def render_html(html: str, limits: FileLimits, *, leave_out: str = "", unmarked: str = "") -> ConvertedFile:
+    """Return the text and title of an HTML page.
+
+    The text does not contain the elements that match the CSS selector `leave_out`, nor the marks of the list items that
+    match `unmarked`.
+    """
     page = _parsed(html)
     if leave_out:
         page.remove(leave_out)
-    return _render(page, limits)
+    return _render(page, limits, unmarked)
 
 
 def _parsed(html: bytes | str, encoding: str | None = None) -> Any:
@@ -89,13 +87,15 @@ def _declared(data: bytes) -> Any:
         return None
 
 
-def _render(page: Any, limits: FileLimits) -> ConvertedFile:
+def _render(page: Any, limits: FileLimits, unmarked: str = "") -> ConvertedFile:
     if page.select_one(" > ".join("*" * (limits.nesting + 1))):
         raise LimitError(f"nests more elements than `max_nesting = {limits.nesting}`", "depth")
     apply_styles(page)
     page.remove(NOT_SHOWN)
     hidden = _remove_hidden(page)
     _number_lists(page)
+    for item in page.select(unmarked) if unmarked else ():
+        item.attrs[MARK] = ""
     text = text_of_page(page.select_one("body") or page)
     return ConvertedFile(text, _title(page), remarks=left_out_remarks({"hidden text": hidden}))
 
@@ -147,14 +147,6 @@ def _letters(number: int) -> str:
     return letters
 
 
-def _roman(number: int) -> str:
-    numeral = ""
-    for value, digits in ROMAN if number < ROMAN_END else ():
-        count, number = divmod(number, value)
-        numeral += digits * count
-    return numeral
-
-
 MARKS: Mapping[str, Callable[[int], str]] = {
     "none": lambda _: "",
     "disc": lambda _: "* ",
@@ -163,7 +155,7 @@ MARKS: Mapping[str, Callable[[int], str]] = {
     "upper-alpha": lambda number: f"{_letters(number).upper() or number}. ",
     "lower-latin": lambda number: f"{_letters(number) or number}. ",
     "upper-latin": lambda number: f"{_letters(number).upper() or number}. ",
-    "lower-roman": lambda number: f"{_roman(number) or number}. ",
-    "upper-roman": lambda number: f"{_roman(number).upper() or number}. ",
+    "lower-roman": lambda number: f"{roman(number)}. ",
+    "upper-roman": lambda number: f"{roman(number).upper()}. ",
 }
 """The mark of the item with a given number, for each value of the property `list-style-type`."""

@@ -4,7 +4,7 @@ from io import BytesIO
 from xml.etree.ElementTree import Element
 from zipfile import BadZipFile, ZipFile
 
-from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, check_size, left_out_remarks, one_line
+from kib_files.file_records import BrokenFileError, ConvertedFile, FileLimits, check_size, one_line
 from kib_files.html_to_text import render_html
 from kib_files.word_xml import rewrite_document
 
@@ -15,6 +15,9 @@ OLE_SIGNATURE = bytes.fromhex("d0cf11e0a1b11ae1")
 
 CORE_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 """XML name of the title in the properties of a Word document."""
+
+LIST_ITEMS = 'li:not([id^="footnote-"], [id^="endnote-"])'
+"""The paragraphs of lists, whose text contains their number, but not the notes, which mammoth numbers."""
 
 BACK_LINKS = 'a[href^="#footnote-ref-"], a[href^="#endnote-ref-"]'
 """The arrows that mammoth adds to the end of each note."""
@@ -41,15 +44,15 @@ def convert_docx(data: bytes, _: str, limits: FileLimits) -> ConvertedFile:
     try:
         with ZipFile(BytesIO(data)) as archive:
             check_size(sum(part.file_size for part in archive.infolist()), limits, "unpacks to")
-            document, left_out = rewrite_document(archive, _parse)
+            document, remarks = rewrite_document(archive, _parse)
             title = _title(archive)
         html = mammoth.convert_to_html(document, convert_image=lambda _: []).value
     except DefusedXmlException as error:
         raise BrokenFileError("the file defines XML entities, which Word never writes") from error
     except (BadZipFile, KeyError, OSError) as error:  # mammoth raises OSError if the main part is missing
         raise BrokenFileError("the file is damaged or is not a Word document") from error
-    rendered = render_html(html, limits, leave_out=BACK_LINKS)
-    return ConvertedFile(rendered.text, title or rendered.title, remarks=left_out_remarks(left_out))
+    rendered = render_html(html, limits, leave_out=BACK_LINKS, unmarked=LIST_ITEMS)
+    return ConvertedFile(rendered.text, title or rendered.title, remarks=remarks)
 
 
 def _parse(data: bytes) -> Element:

@@ -1,7 +1,7 @@
 """Rewrites the XML of a Word document so that mammoth, which then converts it, shows what Word shows.
 
-mammoth ignores equations, text boxes without a copy in the old format, headers, some wrappers of text, and text that a
-style or a position raises, and it shows hidden text.
+mammoth ignores equations, text boxes without a copy in the old format, headers, some wrappers of text, the numbers of
+lists, and text that a style or a position raises, and it shows hidden text.
 """
 
 import re
@@ -12,11 +12,12 @@ from posixpath import join, normpath
 from xml.etree.ElementTree import Element, SubElement, tostring
 from zipfile import ZIP_STORED, ZipFile
 
+from kib_files.file_records import left_out_remarks
 from kib_files.word_equations import MATH, equation_text
+from kib_files.word_lists import WORD, ListNumbers, Lists
 
 __all__ = ["rewrite_document"]
 
-WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
@@ -42,6 +43,9 @@ POSITION = re.compile(r"([+-]?\d+(?:\.\d+)?)(pt)?")
 SHIFTED = 4
 """The least distance, in half points, by which raised or lowered text is a superscript or subscript."""
 
+DECIMAL = "list numbers in an unsupported format, written as decimal numbers"
+"""The remark about numbers of lists, such as `Two` or `②`."""
+
 DRAWINGS = {f"{WORD}drawing", f"{WORD}pict"}
 DIAGRAMS = {
     "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart",
@@ -52,14 +56,16 @@ OLE_OBJECT = "{urn:schemas-microsoft-com:office:office}OLEObject"
 Parse = Callable[[bytes], Element]
 
 
-def rewrite_document(archive: ZipFile, parse: Parse) -> tuple[BytesIO, Counter[str]]:
-    """Return a Word document for mammoth, and the number of times that each kind of content has been left out.
+def rewrite_document(archive: ZipFile, parse: Parse) -> tuple[BytesIO, dict[str, str]]:
+    """Return a Word document for mammoth, and remarks about content that has been left out or changed.
 
     `parse` converts the bytes of an XML part to its root element. Pictures and other binary parts are not copied.
     """
     names = archive.namelist()
     left_out: Counter[str] = Counter()
+    unknown = 0
     styles = _Styles(_read(archive, "word/styles.xml", parse))
+    lists = Lists(_read(archive, "word/numbering.xml", parse), styles.by_id)
     out = BytesIO()
     with ZipFile(out, "w", ZIP_STORED) as copy:
         for name in dict.fromkeys(names):
@@ -67,12 +73,14 @@ def rewrite_document(archive: ZipFile, parse: Parse) -> tuple[BytesIO, Counter[s
                 root = parse(_transitional(archive.read(name)))
                 if name == PARTS[0]:
                     _insert_headers(root, archive, parse)
-                _Rewriter(styles, left_out).rewrite(root)
+                numbers = ListNumbers(lists)
+                _Rewriter(styles, numbers, left_out).rewrite(root)
+                unknown += numbers.unknown
                 copy.writestr(name, tostring(root, "utf-8"))
             elif name.endswith((".xml", ".rels")):
                 copy.writestr(name, archive.read(name))
     out.seek(0)
-    return out, left_out
+    return out, left_out_remarks(left_out) | ({DECIMAL: f"{unknown:,}"} if unknown else {})
 
 
 def _transitional(data: bytes) -> bytes:
@@ -117,11 +125,16 @@ class _Styles:
 
 
 class _Rewriter:
-    """Rewrites the elements of one part, and counts in `left_out` what the text of the document does not show."""
+    """Rewrites the elements of one part, and counts in `left_out` what the text of the document does not show.
 
-    def __init__(self, styles: _Styles, left_out: Counter[str]) -> None:
+    `joined` is the first of the last paragraphs, if the next paragraph continues their line.
+    """
+
+    def __init__(self, styles: _Styles, numbers: ListNumbers, left_out: Counter[str]) -> None:
         self.styles = styles
+        self.numbers = numbers
         self.left_out = left_out
+        self.joined: Element | None = None
 
     def rewrite(self, element: Element, in_hidden_style: bool = False) -> None:
         """Rewrite the children of an element; `in_hidden_style` is the default for runs in a paragraph."""
@@ -136,6 +149,20 @@ class _Rewriter:
                 self.rewrite(new, in_hidden_style)
                 children.append(new)
         element[:] = children
+        if element.tag == f"{WORD}p":
+            self._number(element, in_hidden_style)
+
+    def _number(self, paragraph: Element, in_hidden_style: bool) -> None:
+        """Insert the number of a paragraph, unless the end is hidden; a deleted end joins the next paragraph."""
+        end = paragraph.find(f"{WORD}pPr/{WORD}rPr")
+        start = paragraph if self.joined is None else self.joined
+        self.joined = None if end is None or end.find(f"{WORD}del") is None else start
+        vanish = None if end is None else end.find(f"{WORD}vanish")
+        if self.joined is not None or (in_hidden_style if vanish is None else _is_on(vanish)):
+            return
+        label = self.numbers.label(paragraph)
+        if label and any(one.find(f".//{WORD}r") is not None for one in (start, paragraph)):
+            start.insert(int(start[0].tag == f"{WORD}pPr"), _run(f"{label} "))
 
     def _replaced(self, child: Element) -> Iterator[Element]:
         """Yield the elements that replace an element."""

@@ -205,6 +205,104 @@ def test_raised_by_position_or_style(convert: Convert, body: str, text: str) -> 
     assert convert(body, {"word/styles.xml": SCRIPT_STYLES}).text == text
 
 
+def item(text: str, number: int | None = 1, level: int | None = 0, style: str = "", mark: str = "") -> str:
+    """Return a paragraph of a list or of a style; `mark` are the properties of the end of the paragraph."""
+    listing = f'<w:numId w:val="{number}"/>' if number is not None else ""
+    place = f'<w:ilvl w:val="{level}"/>' if level is not None else ""
+    inner = f'<w:pStyle w:val="{style}"/><w:numPr>{place}{listing}</w:numPr><w:rPr>{mark}</w:rPr>'
+    return f"<w:p><w:pPr>{inner}</w:pPr>{run(text)}</w:p>"
+
+
+def level(index: int, text: str, kind: str = "decimal", start: str = "1", more: str = "") -> str:
+    """Return the definition of a level of a list."""
+    inner = f'<w:start w:val="{start}"/><w:numFmt w:val="{kind}"/><w:lvlText w:val="{text}"/>{more}'
+    return f'<w:lvl w:ilvl="{index}">{inner}</w:lvl>'
+
+
+OUTLINE = level(0, "%1.") + level(1, "%1.%2") + level(2, "%1.%2.%3")
+
+
+def numbering(*lists: tuple[str, str]) -> dict[str, str]:
+    """Return the part that defines lists 1, 2, …: each has levels, or continues list 1 with overrides."""
+    abstract = "".join(
+        f'<w:abstractNum w:abstractNumId="{number}">{levels}</w:abstractNum>'
+        for number, (levels, _) in enumerate(lists, 1)
+        if levels
+    )
+    numbers = "".join(
+        f'<w:num w:numId="{number}"><w:abstractNumId w:val="{number if levels else 1}"/>{overrides}</w:num>'
+        for number, (levels, overrides) in enumerate(lists, 1)
+    )
+    return {"word/numbering.xml": f"<w:numbering {NAMESPACES}>{abstract}{numbers}</w:numbering>"}
+
+
+RESTART = '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="5"/></w:lvlOverride>'
+
+
+@pytest.mark.parametrize(
+    ("lists", "body", "text"),
+    [
+        ([(OUTLINE, "")], item("a") + paragraph("between") + item("b"), "1. a\n\nbetween\n\n2. b"),
+        ([(OUTLINE, ""), ("", RESTART)], item("a") + item("b", 2) + item("c", 2) + item("d"), "1. a|5. b|6. c|7. d"),
+        ([(OUTLINE, ""), ("", "")], item("a") + item("b", 2), "1. a|2. b"),
+        ([(OUTLINE, ""), (OUTLINE, "")], item("a") + item("b", 2) + item("c"), "1. a|1. b|2. c"),
+        (
+            [(level(0, "§%1.", start="3") + level(1, "%1%2)", "lowerLetter"), "")],
+            item("a") + item("b", level=1) + item("c", level=1) + item("d") + item("e", level=1),
+            "§3. a|  3a) b|  3b) c|§4. d|  4a) e",
+        ),
+        ([(level(0, "(%1)", "upperRoman", "4"), "")], item("a") + item("b"), "(IV) a|(V) b"),
+        ([(level(0, "%1", "upperLetter", "26"), "")], item("a") + item("b") + item("c"), "Z a|AA b|BB c"),
+        ([(level(0, "%1", "lowerRoman") + level(1, "%1.%2", more="<w:isLgl/>"), "")], item("a", level=1), "1.1 a"),
+        ([(level(0, "\uf0b7", "bullet") + level(1, "", "none"), "")], item("a") + item("b", level=1), "* a|  b"),
+        ([(level(0, "%1", "decimalZero", "9"), "")], item("a") + item("b"), "09 a|10 b"),
+        (
+            [(level(0, "%1") + level(1, "%1.%2", more='<w:lvlRestart w:val="0"/>'), "")],
+            item("a") + item("b", level=1) + item("c") + item("d", level=1),
+            "1 a|  1.1 b|2 c|  2.2 d",
+        ),
+        (
+            [(OUTLINE, f'<w:lvlOverride w:ilvl="0">{level(0, "Step %1:")}</w:lvlOverride>')],
+            item("a") + item("b"),
+            "Step 1: a|Step 2: b",
+        ),
+        ([(OUTLINE, "")], item("a") + item("b", mark="<w:vanish/>") + item("c"), "1. a|b|2. c"),
+        ([(OUTLINE, "")], item("a") + item("pump 1", mark="<w:del/>") + item("2 bar"), "1. a|2. pump 12 bar"),
+        ([(OUTLINE, "")], item("a") + item("b", number=9) + item("c", level=None), "1. a\n\nb\n\n2. c"),
+    ],
+)
+def test_list_numbers(convert: Convert, lists: list[tuple[str, str]], body: str, text: str) -> None:
+    """The paragraphs of a list have the numbers that Word computes from the definition of the list."""
+    assert convert(body, numbering(*lists)).text == text.replace("|", "\n")
+
+
+def test_list_numbers_of_styles(convert: Convert) -> None:
+    """A heading has the number that its style, or the style on which its style is based, defines."""
+    styles = "".join(
+        f'<w:style w:type="paragraph" w:styleId="{name}"><w:name w:val="{title}"/>{more}</w:style>'
+        for name, title, more in (
+            ("Heading1", "heading 1", '<w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>'),
+            ("Heading2", "heading 2", '<w:basedOn w:val="Heading1"/>'),
+        )
+    )
+    levels = level(0, "%1", more='<w:pStyle w:val="Heading1"/>') + level(
+        1, "%1.%2", more='<w:pStyle w:val="Heading2"/>'
+    )
+    body = paragraph("Pumps", style="Heading1") + paragraph("Levers", style="Heading2")
+    body += item("Preface", 0, None, "Heading1") + paragraph("Valves", style="Heading1")
+    converted = convert(
+        body, {"word/styles.xml": f"<w:styles {NAMESPACES}>{styles}</w:styles>", **numbering((levels, ""))}
+    )
+    assert converted.text.split("\n\n") == ["1 Pumps", "1.1 Levers", "Preface", "2 Valves"]
+
+
+def test_list_numbers_in_unsupported_formats(convert: Convert) -> None:
+    """A number in a format that kib cannot write is a decimal number, and a remark counts such numbers."""
+    converted = convert(item("a") + item("b"), numbering((level(0, "%1.", "cardinalText"), "")))
+    assert converted.text == "1. a\n2. b"
+    assert converted.remarks == {"list numbers in an unsupported format, written as decimal numbers": "2"}
+
+
 @pytest.mark.parametrize(
     "drawing",
     [
