@@ -443,7 +443,7 @@ def test_tasks_are_checked_without_methods(bench):
     bench.write(tables, people_jsonl="".join(json.dumps(row) + "\n" for row in (*rows, copy)))
     text = checked(bench)
     assert "  1 question repeats an earlier question and its options (copy repeats ada-0)\n" in text
-    assert "  1 gold range without `quote`\n" in text
+    assert "  1 gold range without `quote`: kib would not notice if an edit of a document moved the gold text\n" in text
     bench.write(tables, people_jsonl=json.dumps({**copy, "document": "zoe"}))
     assert "1 gold document of the questions is not in the corpus: 'zoe'" in checked(bench, 2)
     bench.write(tables.partition("[corpora.")[0] + '[tasks.t]\nplugin = "file"\npath = "people.jsonl"\n')

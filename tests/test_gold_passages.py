@@ -269,13 +269,15 @@ def test_controls_never_show_gold_text(bench):
 
 
 def test_all_commands_notice_an_edit(bench):
-    """`kib check`, `kib retrieve` and `kib run` report gold that moved with its quote, and lost gold is an error."""
+    """`kib check`, `kib retrieve` and `kib run` report moved gold and gold without a quote; lost gold is an error."""
     bench.write_toy()
     rows = [json.loads(line) for line in (bench.folder / "people.jsonl").read_text(encoding="utf-8").splitlines()]
     text = bench.people[0][2]
     where = text.index("lives in Norwick")
     rows[0] |= {"start": where, "end": where + 16, "quote": "lives in Norwick"}
+    rows[1] |= {"start": 0, "end": 3}
     questions = "".join(json.dumps(row) + "\n" for row in rows)
+    unquoted = "1 gold range without `quote`: kib would not notice if an edit of a document moved the gold text"
     remark = f"1 gold range moved to the new position of the quote: question ada-0, ada: {where} to {where + 9}"
     for document, code in (("A notice. " + text[1:], 0), (text.replace("lives in", "left"), 2)):
         bench.write_toy(documents=[["ada", "Ada Quill", document], *bench.people[1:]], questions=questions)
@@ -284,3 +286,4 @@ def test_all_commands_notice_an_edit(bench):
             assert result.exit_code == code, result.output
             said = "the quote 'lives in Norwick' is not in document 'ada'" if code else remark
             assert result.output.count(said) == (2 if command == "run" else 1), command
+            assert " ".join(result.output.split()).count(unquoted) == (0 if code else 1 + (command == "run")), command

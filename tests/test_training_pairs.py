@@ -215,12 +215,14 @@ TASKS = {
     "hellaswag": ("validation", "exam.jsonl", "", "".join(json.dumps(row) + "\n" for row in HELLASWAG)),
 }
 ONLY_FOUR = (
-    "only question-answer pairs with 4 options can have the form of this task; all other pairs are trained as open"
+    "trainer sft: only question-answer pairs with 4 options can have the form of this task; all other pairs are "
+    "trained as open"
 )
 NONE = (
-    "no question-answer pair can have the form of this task, because its prompts contain more than a question and its"
+    "trainer sft: no question-answer pair can have the form of this task, because its prompts contain more than a "
+    "question and its"
 )
-OTHER = "question-answer pairs are trained in the form of the task people, not of this task"
+OTHER = "question-answer pairs of the trainer sft are trained in the form of the task people, not of this task"
 
 
 def write_exam(bench, name, pairs, as_task):
@@ -271,3 +273,18 @@ def test_pairs_in_the_form_of_a_different_task(bench):
     table = " ".join(bench.call("leaderboard", "--format", "markdown").output.split())
     assert f"exam: {OTHER}" in table
     assert f"people: {OTHER}" not in table
+
+
+def test_two_trainers_with_different_forms(bench):
+    """A remark on the form of question-answer pairs names the trainer, so that two trainers never contradict."""
+    second = trained_on(PAIRS, more=', as_task = "exam"').replace("sft", "letters").partition("[trainers.")
+    both = trained_on(PAIRS, more=', as_task = "people"') + "\n[trainers." + second[2]
+    bench.write_toy(model="trainable = true\n", more=TWO_FORMS + both)
+    swapped = "question-answer pairs of the trainer letters are trained in the form of the task exam, not of this task"
+    text = bench.call("check", bench.spec, "-q").output
+    assert f"tasks.exam: {OTHER}\n" in text
+    assert f"tasks.people: {swapped}\n" in text
+    assert bench.run() == {}
+    table = " ".join(bench.call("leaderboard", "--format", "markdown").output.split())
+    assert f"exam: {OTHER}" in table
+    assert f"people: {swapped}" in table

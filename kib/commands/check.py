@@ -55,7 +55,7 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     receives test requests.
     """
     quiet()
-    steps = SharedSteps(plan, work, progress)
+    steps = SharedSteps(plan, work, progress, says_gold=False)  # the report lists the remarks on gold
     lines = [
         f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {counted(len(plan.weights), 'set')} of weights",
         "",
@@ -72,7 +72,7 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     checked = _check_models(steps, problems)
     lines += [_row(prepared, _requested(plan, prepared.plan)) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
-    lines += [*_corpora(plan, work), *_unquoted(steps), *_removed_characters(plan, work), *_probes(plan, work)]
+    lines += [*_corpora(plan, work), *steps.gold_remarks, *_removed_characters(plan, work), *_probes(plan, work)]
     lines += [*_task_notes(plan, work), *_pair_forms(steps)]
     missing = [cell for cell in plan.cells if not results.has(cell.cell)]
     lines += ["", *_forecast(Forecaster(steps, missing), ready, problems)]
@@ -89,24 +89,6 @@ def _corpora(plan: Plan, work: Work) -> list[str]:
     steps = [step.passages for step in (*(cell.hits for cell in plan.cells), *texts) if step]
     records = [work.record("passages", step.identity) for step in dict.fromkeys(steps)]
     return [line for record in records if record for line in describe_corpus(record, histogram=False)]
-
-
-def _unquoted(steps: SharedSteps) -> Iterator[str]:
-    """Yield the number of gold ranges per task that an edit of a document would silently move."""
-    counts: Counter[str] = Counter()
-    for asked, passages in dict.fromkeys((step.asked, step.passages) for step in steps.plan.hits):
-        try:
-            located = steps.located_gold(asked, passages)
-        except Exception:  # noqa: BLE001, S112 - the cells of the task report the error
-            continue
-        if located:
-            counts[asked.task] = max(counts[asked.task], located.unquoted)
-    for task, count in counts.items():
-        if count:
-            yield (
-                f"tasks.{task}: {counted(count, 'gold range')} without `quote`: kib would not notice if an edit of a "
-                "document moved the gold text"
-            )
 
 
 def _removed_characters(plan: Plan, work: Work) -> list[str]:
@@ -180,9 +162,7 @@ def _describe_task(steps: SharedSteps, name: str, passages: Passages | None) -> 
     remarks += describe_probes(probe_counts(questions))
     remarks += [f"removed invisible characters: {describe_removed(task.removed)}"] if task.removed else []
     if gold and passages and steps.plan.spec.tasks[name].role == "target":
-        located = locate_gold(gold, passages)
-        remarks += located.remarks()
-        remarks += [f"{counted(located.unquoted, 'gold range')} without `quote`"] if located.unquoted else []
+        remarks += locate_gold(gold, passages).remarks()
     yield from (f"  {one_line(remark)}" for remark in remarks)
 
 

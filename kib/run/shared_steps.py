@@ -31,7 +31,7 @@ from kib.run.steps.own_questions import OwnQuestions, read_own_questions
 from kib.run.steps.passages import Passages, split_corpus
 from kib.run.steps.render_questions import load_rendered_task, render_questions
 from kib.run.steps.train_weights import TrainerTexts, train_weights
-from kib.run.steps.training_pairs import pair_form_remarks, render_pairs
+from kib.run.steps.training_pairs import pair_form_remark, render_pairs
 from kib.run.steps.training_text import as_document, write_held_back_text, write_training_text, writing_costs
 from kib.run.token_budget import DEFAULT_ANSWER_TOKENS, TokenBudget
 from kib.store.work import Work
@@ -42,10 +42,15 @@ Recorded = TypeVar("Recorded", PassagesStep, TextStep, QuestionsStep)
 
 
 class SharedSteps:
-    """The results of a plan's steps. A step runs on first access, and the step's result or error is cached."""
+    """The results of a plan's steps. A step runs on first access, and the step's result or error is cached.
 
-    def __init__(self, plan: Plan, work: Work, progress: Progress) -> None:
+    `gold_remarks` contains the remarks on located gold, and `says_gold` determines whether `progress` prints them.
+    """
+
+    def __init__(self, plan: Plan, work: Work, progress: Progress, *, says_gold: bool = True) -> None:
         self.plan = plan
+        self.gold_remarks: dict[str, None] = {}
+        self.says_gold = says_gold
         self.context = RunContext(plan.spec, plan.lock, work.reporting_to(progress.say), progress)
         self._results: dict[Any, Any] = {}
         self._errors: dict[Any, tuple[Exception, TracebackType | None]] = {}
@@ -110,11 +115,17 @@ class SharedSteps:
             wanted = {question.question_id: question.gold for question in questions}
             located = locate_gold(wanted, self.passages(passages))
             for remark in located.remarks():
-                self.context.progress.say(f"tasks.{asked.task}: {remark}")
+                self._note_gold(f"tasks.{asked.task}: {remark}")
             return located
 
         located: LocatedGold | None = self.once(("gold", asked.task, asked.split, passages), compute)
         return located
+
+    def _note_gold(self, remark: str) -> None:
+        """Store a remark, and print the remark unless it repeats the remark on a different split or chunk size."""
+        if self.says_gold and remark not in self.gold_remarks:
+            self.context.progress.say(remark)
+        self.gold_remarks[remark] = None
 
     def gold(self, asked: QuestionsStep, passages: PassagesStep) -> Mapping[str, tuple[str, ...]] | None:
         """Return the ids of each question's gold passages; None for queries, control tasks and tasks without gold."""
@@ -211,13 +222,14 @@ class SharedSteps:
         if form is None:
             return []
         if task in form.others:
-            return [f"question-answer pairs are trained in the form of the task {form.task}, not of this task"]
+            pairs = f"question-answer pairs of the trainer {plan.weights.trainer}"
+            return [f"{pairs} are trained in the form of the task {form.task}, not of this task"]
         plugin = self.context.lock.get("tasks", task).plugin
         if open_pairs == 0 or task != form.task or not isinstance(plugin, HarnessTask):
             return []
         asked = self.rendered_task(task, "test")
-        remarks: list[str] = self.once(("pairs", form), partial(pair_form_remarks, asked, form, self.context))
-        return remarks
+        remark: str | None = self.once(("pairs", form), partial(pair_form_remark, asked, form, self.context))
+        return [f"trainer {plan.weights.trainer}: {remark}"] if remark else []
 
     def _unseen(self, step: PassagesStep | HeldBackStep | None) -> list[Text]:
         """Return the validation text or other text excluded from training, or [] if the spec declares no such text."""

@@ -41,7 +41,7 @@ def of_tasks(context: RunContext, corpus: str, passages: Passages) -> list[Query
 
 def _of_task(name: str, context: RunContext, passages: Passages) -> QuerySet:
     asked = task_queries(name, context)
-    located = _located(asked, passages)  # the search reports gold of tasks that an edit has moved
+    located = _located(asked, passages)  # the search prints the remarks on gold of tasks
     return _by_gold(f"task {name}", asked, located, name)
 
 
@@ -113,7 +113,7 @@ def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda 
     """Read queries from a file: questions of a `file` task (.jsonl, .csv, .xlsx), or ids with texts (.jsonl, .tsv).
 
     A JSON line may contain judgments: `relevance` with grades by document id, or `gold` with document ids. A line of a
-    .tsv file consists of an id, a tab and a text. `say` reports gold that an edit has moved.
+    .tsv file consists of an id, a tab and a text. `say` reports gold ranges that were moved, or that have no quote.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")

@@ -40,7 +40,7 @@ class LocatedGold:
     unquoted: int = 0
 
     def remarks(self) -> list[str]:
-        """Return sentences about the gold ranges that were moved, narrowed or extended."""
+        """Return remarks on the gold ranges that were moved, narrowed or extended, or that have no quote."""
         remarks = []
         if self.moved:
             where = first_names(self.moved, MOST_LISTED, "; ")
@@ -51,6 +51,11 @@ class LocatedGold:
             where = first_names(self.fitted, MOST_LISTED, "; ")
             remarks.append(
                 f"{counted(len(self.fitted), 'gold range')} {verb} narrowed or extended to the quote: {where}"
+            )
+        if self.unquoted:
+            remarks.append(
+                f"{counted(self.unquoted, 'gold range')} without `quote`: kib would not notice if an edit of a "
+                "document moved the gold text"
             )
         return remarks
 

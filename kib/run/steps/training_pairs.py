@@ -13,7 +13,7 @@ from kib.run.context import RunContext
 from kib.run.steps.render_questions import chat_template, load_rendered_task
 from kib.support.phrases import counted, join
 
-__all__ = ["pair_form_remarks", "render_pairs"]
+__all__ = ["pair_form_remark", "render_pairs"]
 
 
 def render_pairs(texts: Sequence[Text], form: PairForm, context: RunContext) -> tuple[list[Text], int]:
@@ -51,13 +51,13 @@ def _with_prompt(text: Text, pair: RenderedPair | None) -> Text:
     return replace(text, prompt=pair.prompt, target=pair.target) if pair else text
 
 
-def pair_form_remarks(task: RenderedTask, form: PairForm, context: RunContext) -> list[str]:
-    """Return a sentence about the pairs that cannot have the form of an lm-eval task; [] if every pair can."""
+def pair_form_remark(task: RenderedTask, form: PairForm, context: RunContext) -> str | None:
+    """Return a sentence about the pairs that cannot have the form of an lm-eval task; None if every pair can."""
     counts = option_counts(task, chat_template(form.chat_of, context) if form.chat_of else None)
     if counts is None:
-        return []
+        return None
     if not counts:
         reason = "because its prompts contain more than a question and its options; all pairs"
-        return [f"no question-answer pair can have the form of this task, {reason} are trained as open questions"]
+        return f"no question-answer pair can have the form of this task, {reason} are trained as open questions"
     able = f"only question-answer pairs with {join(list(map(str, sorted(counts))), 'or')} options"
-    return [f"{able} can have the form of this task; all other pairs are trained as open questions"]
+    return f"{able} can have the form of this task; all other pairs are trained as open questions"
