@@ -157,8 +157,12 @@ def _direction(base: Run, run: Run, end: float) -> int:
 
 
 def _written(text: str, direction: int, before: str) -> str:
-    """Return a superscript or subscript with its mark, unless white space or nothing is in the place of its base."""
-    if not direction or before[-1:].isspace() or (direction < 0 and not before):
+    """Return a superscript or subscript with its mark, unless white space or nothing is in the place of its base.
+
+    A raised number after a number has its mark even if a small gap separates both, because it may be an exponent.
+    """
+    is_after_number = direction > 0 and before[-2:-1].isdigit() and text.strip().isdigit()
+    if not direction or (before[-1:].isspace() and not is_after_number) or (direction < 0 and not before):
         return text
     written = superscript(text, before) if direction > 0 else subscript(text)
     return written + text[len(text.rstrip()) :]
