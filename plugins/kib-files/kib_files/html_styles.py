@@ -13,7 +13,11 @@ __all__ = ["HIDDEN", "LIST_STYLE", "apply_styles"]
 HIDDEN, LIST_STYLE = "data-kib-hidden", "data-kib-list-style"
 """Attributes that `apply_styles` sets: a style hides the element; the value of the property `list-style-type`."""
 
-STYLED = re.compile(r"display|visibility|list-style|vertical-align|font-variant", re.IGNORECASE)
+ZERO = r"[0.]+(?![.\d])"
+
+STYLED = re.compile(
+    rf"display|visibility|list-style|vertical-align|font-variant|(?:opacity|font-size)\s*:\s*{ZERO}", re.IGNORECASE
+)
 """The properties of a style sheet that change the text."""
 
 SHORT_LIST_STYLE = re.compile(
@@ -25,6 +29,11 @@ ALIASES = {"content-visibility": "clear", "font-variant-position": "font-variant
 """Properties that turbohtml does not read, with properties whose usual values cannot be confused with theirs."""
 
 ALIASED = re.compile(rf"(?<![\w-])({'|'.join(ALIASES)})(?=\s*:)", re.IGNORECASE)
+
+TRANSPARENT = re.compile(rf"(?<![\w-])opacity\s*:\s*{ZERO}", re.IGNORECASE)
+DECLARATIONS = re.compile(r"[^{}]+")
+MOVING = re.compile(r"animation|transition", re.IGNORECASE)
+"""Declarations that show transparent text after a moment; the text is not hidden."""
 
 BROWSER_STYLES = "<style>:where(ol) { list-style-type: decimal } :where(ul) { list-style-type: disc }</style>"
 """The browser's own styles, which turbohtml does not apply; the styles of a page take precedence."""
@@ -67,7 +76,8 @@ SHIFTED = 0.2
 def apply_styles(page: Any) -> None:
     """Set the attributes `HIDDEN`, `BLOCK`, `SCRIPT` and `LIST_STYLE` of elements as style sheets and `style` require.
 
-    The text of an element with `visibility: hidden` is wrapped in a hidden element, because children may be visible.
+    The text of an element with `visibility: hidden` or `font-size: 0` is wrapped in a hidden element, because children
+    may be visible.
     """
     from turbohtml.cssom import computed_style
 
@@ -88,7 +98,7 @@ def apply_styles(page: Any) -> None:
 def _note_style(element: Any, style: Any) -> bool:
     """Set the attributes of an element, and return whether its own text is visible."""
     display = (style.get("display") or "").lower()
-    if display == "none" or style.get("clear") == "hidden":
+    if display == "none" or style.get("clear") == "hidden" or _is_zero(style.get("opacity")):
         element.attrs[HIDDEN] = ""
     if display in BLOCK_DISPLAYS:
         element.attrs[BLOCK] = ""
@@ -96,7 +106,11 @@ def _note_style(element: Any, style: Any) -> bool:
         element.attrs[SCRIPT] = script
     if element.tag in ("ol", "ul"):
         element.attrs[LIST_STYLE] = style.get("list-style-type")
-    return bool(style.get("visibility") == "visible")
+    return bool(style.get("visibility") == "visible") and not _is_zero(style.get("font-size"))
+
+
+def _is_zero(value: str | None) -> bool:
+    return bool(re.match(ZERO, value or ""))
 
 
 def _hide_text(element: Any) -> None:
@@ -112,7 +126,13 @@ def _hide_text(element: Any) -> None:
 def _readable(css: str) -> str:
     """Return CSS in which properties that turbohtml does not read are written as properties that turbohtml reads."""
     css = SHORT_LIST_STYLE.sub(r"list-style-type:\1", css)
+    css = DECLARATIONS.sub(_without_moving_opacity, css)
     return ALIASED.sub(lambda found: ALIASES[found.group().lower()], css)
+
+
+def _without_moving_opacity(block: re.Match[str]) -> str:
+    css = block.group()
+    return TRANSPARENT.sub("", css) if MOVING.search(css) else css
 
 
 def _screen_rules(sheet: str) -> str:
