@@ -127,6 +127,15 @@ def test_a_rewording_must_keep_the_answer_and_the_options(splits, changes, said)
         read_splits(splits(reworded=[{**ROWS[0], "question": "What stops pump 7?", **changes}, *ROWS[1:]]))
 
 
+def test_a_changed_answer_does_not_hide_a_rewording_without_a_question(splits):
+    """The error about changed rewordings also counts the reworded questions whose id no test question has."""
+    others = [{**OTHER, "id": name, "question": f"Which is {name}?"} for name in ("q8", "q9")]
+    with pytest.raises(InputError, match="kib also found 2 reworded questions without a test question of the same id"):
+        read_splits(splits(reworded=[{**ROWS[0], "question": "What stops it?", "answer": "B"}, *ROWS[1:], *others]))
+    with pytest.raises(InputError, match=r"instead of 'the red one'\)$"):
+        read_splits(splits(reworded=[{**ROWS[0], "question": "What stops it?", "answer": "B"}, *ROWS[1:]]))
+
+
 def test_rewordings_may_reorder_the_options(splits):
     """A rewording may list the options in a different order; unused and unchanged rewordings are counted."""
     first = {**ROWS[0], "question": "What stops pump 7?", "options": ["the green one", "the red  one"], "answer": "B"}

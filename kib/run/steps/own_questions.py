@@ -92,16 +92,18 @@ def _refuse_changed_rewordings(task: str, tested: Sequence[Question], reworded: 
     originals = {question.id: question for question in tested}
     pairs = [(originals[question.id], question) for question in reworded if question.id in originals]
     changed = [f"{question.id} ({change})" for original, question in pairs for change in _changes(original, question)]
+    unused = len(reworded) - len(pairs)
+    without = f"{counted(unused, 'reworded question')} without a test question of the same id"
     if changed:
+        more = f"; kib also found {without}" if unused else ""
         raise InputError(
             f"tasks.{task}: reworded: a reworded question must have the options and the correct answer of the test "
             f"question; {counted(len(changed), 'question')} {'differs' if len(changed) == 1 else 'differ'}: "
-            f"{_listed(changed)}"
+            f"{_listed(changed)}{more}"
         )
-    unused = len(reworded) - len(pairs)
     equal = sum(comparable(original.text) == comparable(question.text) for original, question in pairs)
     remarks = {
-        f"{counted(unused, 'reworded question')} without a test question of the same id": unused,
+        without: unused,
         f"{counted(equal, 'reworded question')} with the same text as the test question": equal,
     }
     return [f"found {remark}" for remark, count in remarks.items() if count]
