@@ -126,13 +126,13 @@ def test_unsupported_requests_state_the_reason(bench, model, words):
     assert errors(bench.run()) == {words}
 
 
-def test_a_plugin_without_chat_templates_is_named(bench):
-    """If a model's plugin cannot apply chat templates, the error names the plugin instead of blaming the model."""
+def test_a_backend_without_chats_is_named(bench):
+    """If an lm-eval backend accepts no chats, the error names the backend and the key, and suggests a backend."""
     bench.write_toy(model="chat_template = true\n")
     text = bench.spec.read_text(encoding="utf-8").replace('plugin = "toy"', 'plugin = "lm-eval"\nbackend = "dummy"', 1)
     bench.spec.write_text(text, encoding="utf-8")
     (said,) = errors(bench.run())
-    assert said.startswith("models.m.chat_template: the plugin `lm-eval` cannot apply chat templates; remove")
+    assert said.startswith("the backend dummy does not accept chats; set `chat_template = false`, or use a backend")
 
 
 def test_a_chat_template_with_two_texts_for_one_conversation_is_rejected():

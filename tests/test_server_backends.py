@@ -224,6 +224,81 @@ def test_a_chat_backend(server, concurrent):
     assert {body["messages"][0]["role"] for body in server.bodies} == {"user"}
 
 
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_chats_of_several_messages(server, concurrent):
+    """A chat backend receives a rendered chat as its messages, and omits an empty list of stop texts."""
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say\none"}]
+    made = model(server, "local-chat-completions", num_concurrent=concurrent)
+    asked = Request("generate_until", (made.chat(messages, True), {"until": [], "max_gen_toks": 4}))
+    assert answer(made.load(), [asked]) == ["one"]
+    [body] = server.bodies
+    assert body["messages"] == messages
+    assert "stop" not in body
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+def test_a_chat_backend_with_a_tokenizer(server, concurrent, tmp_path):
+    """A chat backend sends messages even if its arguments ask for tokens, because a chat cannot contain tokens."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"</s>": 0}, "</s>")), eos_token="</s>")
+    tokenizer.save_pretrained(tmp_path)
+    args = {"model": "m", "tokenizer_backend": "huggingface", "tokenizer": str(tmp_path), "max_retries": 1}
+    local_args = {"base_url": server.url, "tokenized_requests": True, "num_concurrent": concurrent}
+    made = make_plugin(LmEvalModel, {"backend": "local-chat-completions", "args": args, "local_args": local_args})
+    assert answer(made.load(), generate("Say one")) == ["one"]
+
+
+def test_completions_are_not_chats(server):
+    """A backend that accepts only text refuses chats with the key to change."""
+    with pytest.raises(InputError, match=r"^the backend local-completions does not accept chats; set `chat_template ="):
+        model(server).chat([{"role": "user", "content": "Who?"}], True)
+
+
+GENERATED = """schema = 1
+name = "chats"
+[models.m]
+plugin = "lm-eval"
+backend = "local-chat-completions"
+args = { model = "m" }
+local_args = { base_url = "URL", max_retries = 1 }
+[corpora.people]
+plugin = "toy"
+documents = {documents}
+[retrievers.oracle]
+plugin = "oracle"
+[tasks.people]
+plugin = "file"
+path = "people.jsonl"
+corpus = "people"
+scoring = "contains"
+limit = 2
+[methods.base]
+[methods.oracle]
+retrieve = "oracle"
+"""
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_benchmark_on_a_chat_backend(bench, server, chat):
+    """A task with generated answers runs on a chat backend, with `chat_template` as messages with an instruction."""
+    spec = GENERATED.replace("URL", server.url)
+    spec = spec.replace("[corpora", f"chat_template = {str(chat).lower()}\n[corpora")
+    bench.write_toy(spec=spec)
+    result = bench.call("run", "bench.toml", "-q")
+    assert result.exit_code == 0, result.output
+    assert len(server.bodies) == 4
+    for body in server.bodies:
+        *instructions, last = body["messages"]
+        assert [message["role"] for message in instructions] == ["system"] * chat
+        assert last["role"] == "user"
+        assert last["content"].endswith("Answer:")
+        assert last["content"].startswith(("Question: ", "Context:\n"))
+        assert body.get("stop") == (None if chat else ["Question:"])
+
+
 def test_a_chat_backend_without_log_probabilities(server):
     """A chat backend fails the test for log-probabilities without a request."""
     reasons = model(server, "local-chat-completions").probe(["loglikelihood"])

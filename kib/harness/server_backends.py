@@ -16,6 +16,7 @@ import requests
 from kib.errors import InputError, KibError, StepError
 from kib.harness.requests import answer
 from kib.records import Request
+from kib.support.chat_messages import messages_of
 from kib.support.phrases import shortened
 
 if TYPE_CHECKING:
@@ -96,11 +97,32 @@ def prepare_server_backend(lm: "LM", server: Server, size: int, *, chat: bool) -
     """Change a backend so that each batch has at most `size` requests and every failure raises a KibError.
 
     The answers of a batch are stored before the next batch is sent, so `size` should be the number of requests that the
-    backend sends at the same time. If `chat` is true, the backend sends each prompt as a chat with one message.
+    backend sends at the same time. If `chat` is true, the backend sends each prompt as the messages of a chat.
     """
+    if chat:
+        _prepare_chats(lm)
     lm.plan = partial(_small_batches, size)
     for kind in CAPABILITIES:
         setattr(lm, kind, _explained(lm, kind, server, chat=chat))
+
+
+def _prepare_chats(lm: "LM") -> None:
+    """Make a backend send chats as text instead of tokens, and omit an empty list of stop texts, which servers reject.
+
+    lm-eval 0.4.13 cannot send messages if the argument `tokenized_requests` is true.
+    """
+    if hasattr(lm, "tokenized_requests"):
+        lm.tokenized_requests = False
+    payload = getattr(lm, "_create_payload", None)
+    if payload is None:
+        return
+
+    @wraps(payload)
+    def without_empty_stop(*arguments: Any, **settings: Any) -> dict[str, Any]:
+        fields = payload(*arguments, **settings)
+        return {key: value for key, value in fields.items() if key != "stop" or value}
+
+    setattr(lm, "_create_payload", without_empty_stop)  # noqa: B010 - lm-eval declares the method, not an attribute
 
 
 def send_test_requests(lm: "LM", kinds: Collection[str]) -> dict[str, str]:
@@ -163,14 +185,13 @@ def _explained(lm: "LM", kind: str, server: Server, *, chat: bool) -> Callable[.
 
 
 def _as_chat(instance: "Instance") -> "Instance":
-    """Return a request whose prompt is a chat with one message, in the form that lm-eval's chat backends expect."""
+    """Return a request whose prompt is the messages of a chat, in the form that lm-eval's chat backends expect."""
     from lm_eval.models.api_models import JsonChatStr
 
     prompt, *others = instance.arguments
     if not isinstance(prompt, str):
         return instance
-    message = {"role": "user", "content": prompt}
-    return replace(instance, arguments=(JsonChatStr(json.dumps([message], ensure_ascii=False)), *others))
+    return replace(instance, arguments=(JsonChatStr(json.dumps(messages_of(prompt), ensure_ascii=False)), *others))
 
 
 def _failure(error: Exception, server: Server) -> KibError:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from inspect import signature
@@ -16,6 +16,7 @@ from kib.identity import digest, digest_file
 from kib.interfaces import NotInIdentity
 from kib.interfaces import Options as BaseOptions
 from kib.records import Recipient, Weights
+from kib.support.chat_messages import chat_as_text
 from kib.support.recipients import require_allowed
 
 if TYPE_CHECKING:
@@ -206,6 +207,21 @@ class LmEvalModel:
         """Return None, because a backend cannot be trained."""
         return None
 
+    def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
+        """Return a conversation as a text that the server receives as messages, because it has its own template.
+
+        Raises InputError for a backend that does not accept chats.
+        """
+        if not self._is_chat():
+            raise InputError(
+                f"the backend {self.options.backend} does not accept chats; set `chat_template = false`, or use a "
+                "backend such as local-chat-completions"
+            )
+        return chat_as_text(messages, add_generation_prompt)
+
+    def _is_chat(self) -> bool:
+        return bool(CHAT.search(self.options.backend))
+
     def load(self, weights: Weights | None = None) -> "LM":
         """Load the backend; raise InputError for an unknown backend or invalid arguments."""
         from kib.harness.http_clients import restrict_requests
@@ -238,7 +254,7 @@ class LmEvalModel:
         address = found[0].address if found else f"backend {self.options.backend}"
         server = Server(address, os.environ.get(self._credential(), ""))
         size = self._number("num_concurrent") * self._number("batch_size")
-        prepare_server_backend(lm, server, size, chat=bool(CHAT.search(self.options.backend)))
+        prepare_server_backend(lm, server, size, chat=self._is_chat())
 
     def check(self) -> None:
         """Raise InputError for an unknown backend, or for a backend that lacks a package or the address of a server."""
