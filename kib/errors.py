@@ -9,6 +9,7 @@ KibError
 │   └── PluginError     2  a missing, broken, ambiguous or malformed plugin
 ├── BusyError           2  a different run uses the results folder
 ├── StepError           3  a step of a run failed; all other steps finished
+│   └── MissingAnswersError  3  a server did not answer some requests, but answered all others
 ├── OutputError         4  the command succeeded, but standard output could not be written
 └── TableError          1  a leaderboard's check failed, or a cell is missing or failed
 
@@ -26,6 +27,7 @@ __all__ = [
     "DamagedError",
     "InputError",
     "KibError",
+    "MissingAnswersError",
     "Mistake",
     "OutputError",
     "PluginCallError",
@@ -98,6 +100,10 @@ class StepError(KibError):
     """A step of a run failed; all steps that do not depend on the failed step finished."""
 
     exit_code: ClassVar[int] = 3
+
+
+class MissingAnswersError(StepError):
+    """A server did not answer some requests, but answered all others; the other answers are stored."""
 
 
 class OutputError(KibError):

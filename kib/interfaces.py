@@ -14,9 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, r
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-from kib.records import Document, Hit, JudgedQuery, Passage, Query, Question, Recipient, Text, Trained, Weights
+from kib.records import (
+    Document,
+    Hit,
+    JudgedQuery,
+    Passage,
+    Query,
+    Question,
+    Recipient,
+    ServedAnswer,
+    Text,
+    Trained,
+    Weights,
+)
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
     from lm_eval.api.model import LM
     from lm_eval.api.task import ConfigurableTask
 
@@ -25,6 +38,7 @@ __all__ = [
     "AliasedCorpus",
     "ApartRetriever",
     "ChatModel",
+    "ChatOnlyModel",
     "CheckedModel",
     "CheckedTrainer",
     "CitingPlugin",
@@ -59,6 +73,7 @@ __all__ = [
     "Retriever",
     "SelectiveWriter",
     "SendingPlugin",
+    "SeparateBackend",
     "ServedRetriever",
     "SizedModel",
     "SkippedPassage",
@@ -312,6 +327,30 @@ class ChatModel(Protocol):
 
     def chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
         """Return a conversation formatted with the model's template. Raises InputError if the model has no template."""
+        ...
+
+
+@runtime_checkable
+class ChatOnlyModel(ChatModel, Protocol):
+    """A model that reads only chats; its prompts are chats even without `chat_template = true` in the spec."""
+
+    chat_only: ClassVar[bool]
+    """Always true; marks models that read only chats."""
+
+
+@runtime_checkable
+class SeparateBackend(Protocol):
+    """What `Model.load` returns for a server on which no answer depends on the other requests.
+
+    kib then asks only for missing answers, and stores each answer as soon as the answer arrives.
+    """
+
+    def answer_each(self, requests: "Sequence[Instance]", store: Callable[[int, ServedAnswer], None]) -> None:
+        """Call `store` with the index and the answer of each request, in any order, but only in the calling thread.
+
+        All requests are of the kind `generate_until`. Raises MissingAnswersError after all other requests have been
+        answered if some requests have no answer, and a different KibError if the server cannot be used.
+        """
         ...
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 __all__ = [
+    "FINGERPRINT",
     "UNKNOWN_DEVICE",
     "Answer",
     "Cell",
@@ -24,6 +25,7 @@ __all__ = [
     "RenderedQuestion",
     "Request",
     "Score",
+    "ServedAnswer",
     "Split",
     "Text",
     "Trained",
@@ -305,6 +307,20 @@ class Answer:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ServedAnswer:
+    """An answer of a server, with what the server reports about itself and the tokens that it counted.
+
+    `server` contains for example the name of the model and the fingerprint of the server's configuration. A count is
+    None if the server does not report it.
+    """
+
+    value: str
+    server: Mapping[str, str] = field(default_factory=dict)
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
 class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_id": "question"}):
     """A line of a cell's `questions.jsonl`: the score of a question, with the data that the score is based on.
 
@@ -334,13 +350,20 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
     probe: str | None = None
 
 
+FINGERPRINT = "system_fingerprint"
+"""The name under which `ServedAnswer.server` contains the fingerprint of the server's configuration."""
+
 UNKNOWN_DEVICE = "unknown"
 """The device of a model that does not name its device, for example because the model is on a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The device and the package versions used for an answer; only rows with equal environments are ranked together."""
+    """The device and the package versions used for an answer; only rows with equal environments are ranked together.
+
+    For an answer of a server, `packages` also contains what the server reports about itself (`ServedAnswer.server`).
+    Different fingerprints of its configuration cause a warning, because one endpoint may use several configurations.
+    """
 
     device: str
     packages: Mapping[str, str] = field(default_factory=dict)

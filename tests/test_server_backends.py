@@ -243,7 +243,7 @@ def test_a_chat_backend_with_a_tokenizer(server, concurrent, tmp_path):
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"</s>": 0}, "</s>")), eos_token="</s>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"?": 0}, "?")), pad_token="?")  # noqa: S106
     tokenizer.save_pretrained(tmp_path)
     args = {"model": "m", "tokenizer_backend": "huggingface", "tokenizer": str(tmp_path), "max_retries": 1}
     local_args = {"base_url": server.url, "tokenized_requests": True, "num_concurrent": concurrent}

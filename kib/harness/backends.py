@@ -25,7 +25,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def notes(lm: "LM") -> list[str]:
+def notes(lm: object) -> list[str]:
     """Return a backend's remarks on its own computation as sentences, for example that it ran out of memory."""
     return list(getattr(lm, "notes", ()))
 

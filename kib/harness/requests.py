@@ -6,15 +6,16 @@ from itertools import groupby
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from kib.errors import InputError, StepError
+from kib.errors import InputError, MissingAnswersError, StepError
 from kib.identity import canonical
-from kib.records import Request
+from kib.interfaces import SeparateBackend
+from kib.records import Request, ServedAnswer
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.model import LM
 
-__all__ = ["answer", "batches"]
+__all__ = ["answer", "answer_each", "batches"]
 
 BATCH_SIZE = 64
 """The number of requests per stored batch; a killed run loses at most one batch."""
@@ -62,12 +63,7 @@ def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
     try:
         values = ask_lm(_instances(batch), **_no_progress_bars(ask_lm))
     except NotImplementedError as error:
-        reason = (
-            ("does not return log-probabilities; use tasks that generate text")
-            if kind == "loglikelihood"
-            else "cannot do this"
-        )
-        raise InputError(f"the backend {type(lm).__name__} {reason}") from error
+        raise InputError(f"the backend {type(lm).__name__} {_inability(kind)}") from error
     if len(values) != len(batch):
         raise StepError(f"the backend {type(lm).__name__} returned {len(values)} answers to {len(batch)} requests")
     if kind == "generate_until":
@@ -80,6 +76,27 @@ def answer(lm: "LM", batch: Sequence[Request]) -> list[Any]:
                 f"{str(request.arguments[0])[-40:]!r}; try a dtype with a larger range, such as float32"
             )
     return [[number, greedy] for number, greedy in pairs] if kind == "loglikelihood" else [one for one, _ in pairs]
+
+
+def answer_each(
+    lm: SeparateBackend, requests: Sequence[Request], store: Callable[[Request, ServedAnswer], None]
+) -> None:
+    """Call `store` with each request and its answer as soon as the answer arrives.
+
+    Raises MissingAnswersError after all other requests if the backend does not support the kind of a request.
+    """
+    able = [request for request in requests if request.kind == "generate_until"]
+    lm.answer_each(_instances(able), lambda number, served: store(able[number], served))
+    for request in requests:
+        if request.kind != "generate_until":
+            raise MissingAnswersError(f"the backend {type(lm).__name__} {_inability(request.kind)}")
+
+
+def _inability(kind: str) -> str:
+    """Return why a backend cannot answer requests of a kind."""
+    if kind == "loglikelihood":
+        return "does not return log-probabilities; use tasks that generate text"
+    return "cannot do this"
 
 
 def _instances(requests: Sequence[Request]) -> "list[Instance]":

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from kib.errors import SpecError
 from kib.harness.open_tasks import OPEN_REVISION
 from kib.identity import digest
-from kib.interfaces import GoldRetriever, HarnessTask, Reranker
+from kib.interfaces import ChatOnlyModel, GoldRetriever, HarnessTask, Reranker
 from kib.plan.steps import (
     QUERIES,
     HeldBackStep,
@@ -106,7 +106,7 @@ class Plan:
             sources=self.lock.sources(),
             prompt=_prompt_parts(self.spec),
             prices=self.spec.prices.model_dump(exclude_none=True) if self.spec.prices else {},
-            chats=tuple(name for name, model in self.spec.models.items() if model.chat_template),
+            chats=tuple(name for name in self.spec.models if _asks_in_chats(self.spec, self.lock, name)),
         )
 
     def _task_entry(self, table: TaskTable) -> TaskEntry:
@@ -152,6 +152,11 @@ def why_no_probe(table: TaskTable, plugin: Any) -> str:
         return ""
     letters = "" if table.metrics else ', or scoring = "letter"'
     return f"the questions have one wording; give the task `reworded` questions{letters}"
+
+
+def _asks_in_chats(spec: Spec, lock: Lock, model: str) -> bool:
+    """Return whether the prompts of a model are chats."""
+    return spec.models[model].chat_template or isinstance(lock.get("models", model).plugin, ChatOnlyModel)
 
 
 def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
@@ -303,7 +308,7 @@ class _Planner:
             )
             raise self._wrong(message, "trainers", trainer, "text")
         task, form = next(iter(forms.items()))
-        chat = model if self.spec.models[model].chat_template else None
+        chat = model if _asks_in_chats(self.spec, self.lock, model) else None
         parts = [form, self.lock.get("models", model).identity if chat else None]
         others = [one for one in self._trained_for(trainer, corpus) if digest(self._form(one)) != digest(form)]
         return PairForm(_identity("pairs", parts) if any(parts) else None, task, chat, tuple(others))
@@ -402,7 +407,7 @@ class _Planner:
         trained_on = weights.text.passages.corpus if weights.text else None
         if trained_on and table.role == "target" and table.corpus != trained_on:
             return  # the task is about a different corpus
-        chat = weights.model if self.spec.models[weights.model].chat_template else None
+        chat = weights.model if _asks_in_chats(self.spec, self.lock, weights.model) else None
         asked = self._asked(task, shots, chat, split)
         if method.retrieve is None:
             yield self._cell(name, settings, table, weights, asked, None, None)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from kib.errors import InputError, KibError, PluginError, SpecError
 from kib.identity import canonical, digest, digest_file
-from kib.interfaces import GROUPS, GoldRetriever, HarnessTask, Reranker, SendingPlugin, TokenizerModel
+from kib.interfaces import GROUPS, ChatOnlyModel, GoldRetriever, HarnessTask, Reranker, SendingPlugin, TokenizerModel
 from kib.plugins.registry import Installed, find, load
 from kib.records import Setting, Settings
 from kib.spec.line_numbers import KeyPath
@@ -28,7 +28,7 @@ from kib.spec.load import Spec, read_draft
 from kib.spec.messages import explain, show_value
 from kib.spec.options import identity_options, paths, read
 from kib.spec.references import references
-from kib.spec.tables import PluginTable, Table, TaskTable, TrainerTable, own_keys
+from kib.spec.tables import ModelTable, PluginTable, Table, TaskTable, TrainerTable, own_keys
 from kib.support.phrases import offer
 from kib.support.recipients import refusal
 
@@ -297,6 +297,9 @@ class _Resolver:
                 ("tasks", table.name, "scoring"),
                 f'not supported, because tasks of the plugin "{table.plugin}" define their own scoring',
             )
+        chats = isinstance(plugin, ChatOnlyModel) and "chat_template" in table.model_fields_set
+        if chats and isinstance(table, ModelTable) and not table.chat_template:
+            self._blame((kind, table.name, "chat_template"), "expected true, because this model reads only chats")
         if getattr(options, "trust_remote_code", False) and not self.trust_remote_code:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 

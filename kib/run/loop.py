@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 from operator import not_
 from typing import Any
 
-from kib.errors import InputError
+from kib.errors import InputError, MissingAnswersError
 from kib.harness.backends import environment, free, quiet
 from kib.interfaces import SizedModel
 from kib.plan.planner import Plan
@@ -161,7 +161,10 @@ class _Run:
         return list(compress(wanted, shared)), list(compress(wanted, map(not_, shared)))
 
     def _ask(self, weights: WeightsStep, ready: Sequence[PreparedCell]) -> None:
-        """Request all missing answers from a model, then score and store the missing cells."""
+        """Request all missing answers from a model, then score and store the missing cells.
+
+        If a server did not answer some requests, cells without these requests are stored before the error is raised.
+        """
         locked = self.plan.lock.get("models", weights.model)
         trained = self.steps.trained(weights)
         loaded: list[Any] = []
@@ -179,14 +182,19 @@ class _Run:
                 unanswered = answers.missing_keys([*requests[0], *requests[1]])
                 title = f"asking {weights.title}"
                 with peak() as most, call_plugin(locked, "answering requests"):
-                    times = [ask_model(some, answers, load, self.progress, title) for some in requests]
+                    ask = partial(ask_model, answers=answers, load=load, progress=self.progress, title=title)
+                    times, failure = _ask_all(requests, ask)
                 for workload in workloads(waiting, unanswered, self.steps.token_budget(weights.model)):
                     seconds = sum(by_kind.get(workload.kind, 0.0) for by_kind in times)
                     store_asking_speed(self.work, locked, workload, seconds, most.bytes)
+                if failure:
+                    waiting = [one for one in waiting if not answers.missing(list(chain.from_iterable(one.requests)))]
                 with self.progress.step(f"scoring {weights.title}", len(waiting)) as advance:
                     for prepared in waiting:
                         self._try("scoring", [prepared.plan], partial(self._store, prepared, answers, most.bytes))
                         advance(1)
+                if failure:
+                    raise failure
         finally:
             for lm in loaded:
                 free(lm)
@@ -244,6 +252,19 @@ class _Run:
             peak_bytes=max(peak_bytes, indexing_peak, work.peak_bytes("weights", plan.weights.identity)),
             index_bytes=index_bytes(hits, work) if hits else 0,
         )
+
+
+def _ask_all(
+    lists: Sequence[list[Request]], ask: Callable[[list[Request]], dict[str, float]]
+) -> tuple[list[dict[str, float]], MissingAnswersError | None]:
+    """Ask several lists of requests; return the seconds of each list, and the last error about missing answers."""
+    times, failure = [], None
+    for requests in lists:
+        try:
+            times.append(ask(requests))
+        except MissingAnswersError as error:
+            failure = error
+    return times, failure
 
 
 def _with_counts(entry: BenchmarkPlan, counts: Mapping[str, int]) -> BenchmarkPlan:

@@ -48,6 +48,19 @@ def test_incomparable_arms_have_no_gain(lab, base, arm, reason):
     assert reason in " ".join(render(table, "terminal", width=200).split())
 
 
+def test_configurations_of_an_endpoint_are_a_warning(lab):
+    """Rows of an endpoint with several fingerprints are ranked with a warning, but a different served model is not."""
+    first, second = ({**OLD.packages, "served model": "m", "system_fingerprint": name} for name in ("fp-1", "fp-2"))
+    lab.add(4, "base", where=replace(OLD, packages=first))
+    lab.add(12, "rag", k=1, where=replace(OLD, packages=first))
+    lab.add(12, "rag", k=2, where=(replace(OLD, packages=first), replace(OLD, packages=second)))
+    lab.add(12, "rag", k=3, where=replace(OLD, packages={**second, "served model": "n"}))
+    table = lab.table()
+    assert [row(table, f"rag,k={k}").warnings for k in (1, 2)] == [(), ("configurations (2)",)]
+    assert [row(table, f"rag,k={k}").rank is None for k in (1, 2, 3)] == [False, False, True]
+    assert row(table, "rag,k=3").reason == "served model n against m"
+
+
 def test_seeds_with_different_versions_are_not_averaged(lab):
     """Seeds measured with different package versions are not averaged into one gain."""
     lab.add(4, "base")

@@ -1,10 +1,11 @@
 """Determines whether two arms are comparable: questions, metric, package versions and device must be equal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.question_scores import QuestionScores
-from kib.records import UNKNOWN_DEVICE, Environment
+from kib.records import FINGERPRINT, UNKNOWN_DEVICE, Environment
 from kib.support.phrases import counted
 
 __all__ = ["align", "why_not_comparable", "why_not_comparable_at_all"]
@@ -70,10 +71,15 @@ def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | st
 
 
 def _environments(arm: Arm) -> list[Environment]:
-    """Return the distinct environments of all cells in order, or one empty environment if none is recorded."""
+    """Return the distinct environments of all cells in order, or one empty environment if none is recorded.
+
+    The fingerprint of a server's configuration is left out, because rows with different fingerprints are comparable.
+    """
     found: list[Environment] = []
     for result in arm.results:
-        for environment in result.environments:
+        for recorded in result.environments:
+            packages = {name: version for name, version in recorded.packages.items() if name != FINGERPRINT}
+            environment = replace(recorded, packages=packages)
             if environment not in found:
                 found.append(environment)
     return found or [Environment(UNKNOWN_DEVICE)]

@@ -11,7 +11,7 @@ from operator import itemgetter
 from struct import pack
 
 from kib.leaderboard.compute.arms import Arm
-from kib.records import Score
+from kib.records import FINGERPRINT, Score
 from kib.statistics.gains import LEVEL, Accuracy, Gain
 from kib.store.result_records import TrainingRecord
 
@@ -49,6 +49,10 @@ WARNING_MEANINGS = {
     "prompts as base": "all prompts are identical to the prompts of `base`, so no passage was added to any question.",
     "one passage": "more than half of the questions have the same first passage.",
     "few passages": "the number of questions with fewer retrieved passages than requested.",
+    "configurations": (
+        "the number of different configurations (`system_fingerprint`) that the endpoint reported for the answers of "
+        "the row and of `base`; the gain may contain a change of the endpoint."
+    ),
     BEST_K: "the published accuracy is the highest over all K in the same paper, as if K had been chosen on the test "
     "questions.",
     "at chance": (
@@ -94,12 +98,14 @@ class BlockWarnings:
     def __init__(self, known: Iterable[tuple[Arm, WarningFacts]]) -> None:
         untrained = [(arm, facts) for arm, facts in known if arm.method.train is None]
         self._untrained_answers = {facts.answers[0] for _, facts in untrained}
+        self._base_configurations = {one for arm, _ in untrained if arm.kind == "base" for one in _configurations(arm)}
         self._base_prompts = {facts.prompts for arm, facts in untrained if arm.kind == "base"}
 
     def of(
         self, arm: Arm, facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: float | None
     ) -> tuple[str, ...]:
         """Return the warnings of a measured arm; `p` is the decisive p value of its gain, or None if unknown."""
+        configurations = self._base_configurations | _configurations(arm)
         applies = {
             "loss not falling": arm.method.train is not None and _loss_did_not_fall(arm),
             "hardly trained": arm.method.train is not None and _hardly_moved(arm),
@@ -107,6 +113,7 @@ class BlockWarnings:
             f"open pairs ({_open_pairs(arm)})": _open_pairs(arm) > 0,
             "rounded away": arm.method.train is not None and _rounded_away(arm),
             "as untrained": arm.method.train is not None and _any_in(facts.answers, self._untrained_answers),
+            f"configurations ({len(configurations)})": len(configurations) > 1,
             "prompts as base": arm.method.retrieve is not None and _any_in([facts.prompts], self._base_prompts),
             "one passage": _is_contender(arm) and accuracy.n >= MIN_QUESTIONS and 2 * facts.repeated > accuracy.n,
             f"few passages ({facts.short})": arm.kind != "ceiling" and facts.short > 0,
@@ -190,3 +197,9 @@ def _digest(ids: tuple[str, ...], sizes: tuple[int, ...], content: bytes) -> str
 def _heading(ids: tuple[str, ...], sizes: tuple[int, ...]) -> bytes:
     """Return the text that separates the parts of a digest: the id of each question and the size of its part."""
     return repr(list(zip(ids, sizes, strict=True))).encode("utf-8", "surrogatepass")
+
+
+def _configurations(arm: Arm) -> set[str]:
+    """Return the fingerprints of a server's configuration that were recorded for the answers of an arm."""
+    environments = chain.from_iterable(result.environments for result in arm.results)
+    return {one.packages[FINGERPRINT] for one in environments if FINGERPRINT in one.packages}

@@ -1,14 +1,16 @@
-"""Requests missing answers from a model batch by batch, and stores each batch immediately."""
+"""Requests missing answers from a model batch by batch or, from some servers, one by one; stores them immediately."""
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kib.harness.backends import notes
-from kib.harness.requests import answer, batches
+from kib.harness.requests import answer, answer_each, batches
+from kib.interfaces import SeparateBackend
 from kib.progress import Progress
-from kib.records import Environment, Request
-from kib.store.model_answers import ModelAnswers
+from kib.records import Environment, Request, ServedAnswer
+from kib.store.model_answers import ModelAnswers, request_key
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -29,12 +31,14 @@ def ask_model(
 
     Batches are formed from all requests, and a batch with a missing answer is recomputed completely, so that a resumed
     run computes the same answers as an uninterrupted run. The model is loaded before batches are formed because the
-    model may define its own batches.
+    model may define its own batches. A `SeparateBackend` has no batches.
     """
     seconds: dict[str, float] = {}
     if not answers.missing(requests):
         return seconds
     lm, environment = load()
+    if isinstance(lm, SeparateBackend):
+        return {"generate_until": _ask_each(requests, answers, (lm, environment), progress, title)}
     open_batches = [batch for batch in batches(requests, lm) if answers.missing(batch)]
     reported = 0
     with progress.step(title, sum(map(len, open_batches))) as advance:
@@ -44,9 +48,42 @@ def ask_model(
             spent = time.perf_counter() - begun
             seconds[batch[0].kind] = seconds.get(batch[0].kind, 0.0) + spent
             answers.put(batch, values, environment, spent)
-            for note in notes(lm)[reported:]:
-                answers.add_note(note)
-                progress.say(f"{title}: {note}")
-                reported += 1
+            reported += _report(notes(lm)[reported:], answers, progress, title)
             advance(len(batch))
     return seconds
+
+
+def _report(remarks: Sequence[str], answers: ModelAnswers, progress: Progress, title: str) -> int:
+    """Store and show remarks of a backend, and return their number."""
+    for remark in remarks:
+        answers.add_note(remark)
+        progress.say(f"{title}: {remark}")
+    return len(remarks)
+
+
+def _ask_each(
+    requests: Sequence[Request],
+    answers: ModelAnswers,
+    loaded: tuple[SeparateBackend, Environment],
+    progress: Progress,
+    title: str,
+) -> float:
+    """Request only the missing answers, store each answer as soon as it arrives, and return the seconds spent."""
+    backend, environment = loaded
+    missing = answers.missing_keys(requests)
+    unanswered = {key: request for request in requests if (key := request_key(request)) in missing}
+    begun = last = time.perf_counter()
+    reported = 0
+    with progress.step(title, len(unanswered)) as advance:
+
+        def store(request: Request, served: ServedAnswer) -> None:
+            nonlocal last, reported
+            now = time.perf_counter()
+            packages = {**environment.packages, **served.server}
+            answers.put([request], [served.value], replace(environment, packages=packages), now - last)
+            last = now
+            reported += _report(notes(backend)[reported:], answers, progress, title)
+            advance(1)
+
+        answer_each(backend, list(unanswered.values()), store)
+    return last - begun

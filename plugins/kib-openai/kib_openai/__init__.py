@@ -1,12 +1,14 @@
-"""A kib writer that generates training text and test questions with an OpenAI-compatible chat endpoint.
+"""A kib writer and a kib model that use an OpenAI-compatible chat endpoint.
 
-- `options`: the keys in a `[writers.NAME]` table
+- `options`: the keys in the tables `[writers.NAME]` and `[models.NAME]`
 - `prompts`: default prompts, and the message built from a prompt and a passage
 - `completion`: a chat completion, read from a response or from the stored paid answers
 - `parsing`: texts, pairs and questions parsed from a completion and validated
 - `http_client`: HTTP requests with limits on time and size, which can be cancelled
 - `endpoint`: requests to the server, with retries
 - `passage_jobs`: the requests needed for one passage
-- `request_pool`: runs many passage jobs concurrently, within the token budget
-- `writer`: the plugin
+- `request_pool`: runs many jobs concurrently, within the token budget
+- `writer`: the plugin that generates training text and test questions
+- `chat_backend`: the answers of a measured model
+- `model`: the plugin that measures a chat model
 """

@@ -19,6 +19,7 @@ class Completion:
     """A completion's text (None if empty), its finish reason and its token counts (None if not reported).
 
     `reasoning` and `refusal` are set only if the text is empty and the server returned reasoning or a refusal instead.
+    `model` and `fingerprint` are what the server reports about itself, or "" if it does not.
     The field names are the keys of a paid answer on disk.
     """
 
@@ -28,6 +29,8 @@ class Completion:
     completion_tokens: int | None = None
     reasoning: str = ""
     refusal: str = ""
+    model: str = ""
+    fingerprint: str = ""
 
     @property
     def tokens(self) -> int | None:
@@ -71,7 +74,10 @@ def parse_completion(body: str) -> Completion | None:
     refusal = "" if text else _joined(fields.get("refusal"))
     counts = [usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")]
     read, written = (count if type(count) is int and count >= 0 else None for count in counts)
-    return Completion(text or None, finish if isinstance(finish, str) else "", read, written, reasoning, refusal)
+    own = [value.get(key) for key in ("model", "system_fingerprint")]
+    model, fingerprint = (name if isinstance(name, str) else "" for name in own)
+    finish = finish if isinstance(finish, str) else ""
+    return Completion(text or None, finish, read, written, reasoning, refusal, model, fingerprint)
 
 
 def _joined(content: Any) -> str:

@@ -11,7 +11,7 @@ from kib.support.recipients import require_allowed
 from kib.support.retries import asked_wait, wait_before_retry
 from kib_openai.completion import Completion, parse_completion
 from kib_openai.http_client import HttpClient
-from kib_openai.options import WriterOptions
+from kib_openai.options import EndpointOptions
 
 if TYPE_CHECKING:
     import httpx2
@@ -52,7 +52,7 @@ class UnansweredRequestError(RequestFailedError):
 class Endpoint:
     """A thread-safe HTTP client for a chat endpoint. Once `stopped` is set, failed requests are no longer retried."""
 
-    def __init__(self, options: WriterOptions) -> None:
+    def __init__(self, options: EndpointOptions) -> None:
         self.options = options
         self.url = f"{options.base_url}/chat/completions"
         self.stopped = threading.Event()

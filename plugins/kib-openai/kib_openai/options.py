@@ -1,7 +1,7 @@
-"""The keys of a `[writers.NAME]` table with `plugin = "openai"`."""
+"""The keys of tables with an OpenAI-compatible endpoint: `[writers.NAME]` and `[models.NAME]`."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,7 +11,7 @@ from kib.records import Recipient
 from kib.support.recipients import parse_address
 from kib_openai.prompts import PAIRS, PARAPHRASES, QUESTIONS, SPECIFIC, check_template
 
-__all__ = ["Prompts", "WriterOptions"]
+__all__ = ["EndpointOptions", "ModelOptions", "Prompts", "WriterOptions"]
 
 RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "messages", "model", "n", "seed", "stream", "temperature")
 """Request fields that kib sets itself, and request fields that would change the form of the response."""
@@ -41,8 +41,8 @@ class Prompts(Options):
         return template
 
 
-class WriterOptions(Options):
-    """The keys in a `[writers.NAME]` table with `plugin = "openai"`."""
+class EndpointOptions(Options):
+    """The keys of every table with an endpoint."""
 
     model: str = Field(min_length=1, description="name of the model, as known to the endpoint")
     base_url: Annotated[str, NotInIdentity] = Field(
@@ -52,6 +52,60 @@ class WriterOptions(Options):
         "OPENAI_API_KEY",
         description='name of the environment variable that contains the API key; "" if the server requires no key',
     )
+    extra: dict[str, Any] = Field(
+        {}, description="additional fields of each request, such as `top_p` or a custom `response_format`"
+    )
+    retries: Annotated[int, NotInIdentity] = Field(
+        6,
+        ge=0,
+        le=100,
+        description="maximum number of retries of a request that gets no answer (status 429 or 5xx, lost connection)",
+    )
+    timeout: Annotated[float, NotInIdentity] = Field(
+        120.0, gt=0, allow_inf_nan=False, description="seconds to wait for the answer to one request"
+    )
+    concurrency: Annotated[int, NotInIdentity] = Field(4, ge=1, le=256, description="number of concurrent requests")
+    max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], NotInIdentity] = Field(
+        "max_tokens", description="name of the request field that limits the length of an answer"
+    )
+
+    def recipients(self) -> list[Recipient]:
+        """Return the endpoint, which receives the passages or prompts, and the API key."""
+        key = ("base_url",) if "base_url" in self.model_fields_set else ()
+        return [Recipient(key, self.base_url, self.api_key_env)]
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, url: str) -> str:
+        parse_address(url)
+        if "?" in url or "#" in url:
+            raise ValueError(
+                "expected a URL without query and fragment, got one with either; store the API key in the environment "
+                "variable that `api_key_env` names"
+            )
+        return url.rstrip("/").removesuffix("/chat/completions")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_variable_name(cls, name: str) -> str:
+        if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
+            raise ValueError("expected the name of an environment variable, got an invalid name; never put a key here")
+        return name
+
+    @model_validator(mode="after")
+    def _extra_is_not_reserved(self) -> Self:
+        reserved = sorted(set(self.extra) & set(RESERVED_FIELDS))
+        if reserved:
+            raise ValueError(
+                f"extra: kib sets the fields {', '.join(reserved)} itself; remove these fields or use the options "
+                "instead"
+            )
+        return self
+
+
+class WriterOptions(EndpointOptions):
+    """The keys in a `[writers.NAME]` table with `plugin = "openai"`."""
+
     kind: Literal["paraphrases", "pairs", "both"] = Field(
         "paraphrases",
         description="kind of training text; `both` writes as many pairs as paraphrases, paraphrases first",
@@ -78,9 +132,6 @@ class WriterOptions(Options):
         "json_object",
         description="value of `response_format` in a request; `text` omits the field, for servers without a JSON mode",
     )
-    extra: dict[str, Any] = Field(
-        {}, description="additional fields of each request, such as `top_p` or a custom `response_format`"
-    )
     held_out: tuple[InputPath, ...] = Field(
         (),
         description=(
@@ -93,47 +144,11 @@ class WriterOptions(Options):
     attempts: Annotated[int, NotInIdentity] = Field(
         3, ge=1, le=100, description="maximum number of times that a request is sent if its answers are invalid"
     )
-    retries: Annotated[int, NotInIdentity] = Field(
-        6,
-        ge=0,
-        le=100,
-        description="maximum number of retries of a request that gets no answer (status 429 or 5xx, lost connection)",
-    )
-    timeout: Annotated[float, NotInIdentity] = Field(
-        120.0, gt=0, allow_inf_nan=False, description="seconds to wait for the answer to one request"
-    )
-    concurrency: Annotated[int, NotInIdentity] = Field(4, ge=1, le=256, description="number of concurrent requests")
     token_budget: Annotated[int | None, NotInIdentity] = Field(
         None,
         ge=1,
         description="number of tokens in prompts and answers, as counted by the server, after which the run stops",
     )
-    max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], NotInIdentity] = Field(
-        "max_tokens", description="name of the request field that limits the length of an answer"
-    )
-
-    def recipients(self) -> list[Recipient]:
-        """Return the endpoint, which receives the passages and the API key."""
-        key = ("base_url",) if "base_url" in self.model_fields_set else ()
-        return [Recipient(key, self.base_url, self.api_key_env)]
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_url(cls, url: str) -> str:
-        parse_address(url)
-        if "?" in url or "#" in url:
-            raise ValueError(
-                "expected a URL without query and fragment, got one with either; store the API key in the environment "
-                "variable that `api_key_env` names"
-            )
-        return url.rstrip("/").removesuffix("/chat/completions")
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_variable_name(cls, name: str) -> str:
-        if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
-            raise ValueError("expected the name of an environment variable, got an invalid name; never put a key here")
-        return name
 
     @property
     def wrong_per_pair(self) -> int:
@@ -146,12 +161,28 @@ class WriterOptions(Options):
             raise ValueError('pair_options: needs `kind = "pairs"` or `kind = "both"`, because paraphrases have none')
         return self
 
+
+class ModelOptions(EndpointOptions):
+    """The keys in a `[models.NAME]` table with `plugin = "openai-chat"`."""
+
+    temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of each request")
+    send_seed: bool = Field(
+        True, description="send the seed with each request; set `send_seed = false` if the server rejects seeds"
+    )
+    send_stop: bool = Field(
+        True,
+        description=(
+            "send at most four stop texts with each request; set `send_stop = false` if the server rejects stop texts, "
+            "which kib applies in any case"
+        ),
+    )
+    reasoning_tokens: int = Field(
+        0, ge=0, description="number of tokens for the model's reasoning, in addition to the tokens of an answer"
+    )
+
     @model_validator(mode="after")
-    def _extra_is_not_reserved(self) -> "WriterOptions":
-        reserved = sorted(set(self.extra) & set(RESERVED_FIELDS))
-        if reserved:
-            raise ValueError(
-                f"extra: kib sets the fields {', '.join(reserved)} itself; remove these fields or use the options "
-                "instead"
-            )
+    def _stop_is_not_extra(self) -> Self:
+        if "stop" in self.extra:
+            raise ValueError("extra: the task determines the stop texts; set `stop` in the table of the task")
         return self

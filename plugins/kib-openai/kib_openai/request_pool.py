@@ -1,4 +1,4 @@
-"""A pool of concurrent requests, which runs many passage jobs at once and stores every answer before using it.
+"""A pool of concurrent requests, which runs many jobs at once and stores every answer before using it.
 
 Only the thread that reads the results accesses the stored answers; all other threads only wait for the server.
 
@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from kib.errors import InputError
 from kib_openai.completion import Completion, stored_completion
 from kib_openai.endpoint import RESUME, Endpoint, RejectedRequestError, RequestFailedError, UnansweredRequestError
-from kib_openai.passage_jobs import AttemptsExhaustedError, ChatRequest, FailedPassageError, Job
+from kib_openai.passage_jobs import AttemptsExhaustedError, FailedPassageError
 
 __all__ = ["RequestPool"]
 
@@ -38,28 +38,55 @@ CANCELLED_WAIT = 1.0
 """The maximum time to wait until the threads notice that their requests are cancelled, in seconds."""
 
 
+class PooledRequest(Protocol):
+    """A hashable request; `options` are the options of the endpoint."""
+
+    def body(self, options: Any) -> dict[str, Any]:
+        """Return the JSON body of the request."""
+        ...
+
+    def key(self, options: Any) -> str:
+        """Return a digest of everything that affects the answer."""
+        ...
+
+
+PooledJob = Generator[PooledRequest, Completion, Result]
+"""A job, which yields requests, receives a completion per request, and returns a result."""
+
+
 @dataclass(slots=True)
 class _WaitingJob(Generic[Result]):
     """A job that is waiting for the answer to a request; `responses` counts all responses before the request."""
 
     number: int
-    job: Job[Result]
-    request: ChatRequest
+    job: PooledJob[Result]
+    request: PooledRequest
     responses: int
 
 
 class RequestPool(Generic[Result]):
-    """Runs passage jobs; each pool may be used only once and by only one thread."""
+    """Runs jobs; each pool may be used only once and by only one thread.
 
-    def __init__(self, endpoint: Endpoint, paid_answers: MutableMapping[str, str]) -> None:
+    At most `may_miss` jobs may fail. After `token_budget` tokens, no further requests are sent.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        paid_answers: MutableMapping[str, str],
+        token_budget: int | None = None,
+        may_miss: int = 0,
+    ) -> None:
         self.endpoint = endpoint
         self.options = endpoint.options
+        self.token_budget = token_budget
+        self.may_miss = may_miss
         self.paid_answers = paid_answers
         self.tokens_spent = self._stored_tokens() if self._has_budget() else 0
         self.failed_jobs = 0
         self.accepted_requests = 0
         self.responses = 0
-        self.unanswered: set[ChatRequest] = set()
+        self.unanswered: set[PooledRequest] = set()
         self.all_started = False
         self.last_wait: float | None = INTERRUPTED_WAIT
         self.finished: dict[int, list[Result]] = {}
@@ -67,7 +94,7 @@ class RequestPool(Generic[Result]):
         self.outcomes: dict[str, Completion | BaseException] = {}
         self.arrivals: SimpleQueue[None] = SimpleQueue()
 
-    def run(self, jobs: Iterable[Job[Result]]) -> Generator[Result, None, None]:
+    def run(self, jobs: Iterable[PooledJob[Result]]) -> Generator[Result, None, None]:
         """Yield the jobs' results in job order; a failed job yields no result.
 
         Raise InputError if the server rejects the first request or is down, the token budget is exhausted, or too many
@@ -95,12 +122,12 @@ class RequestPool(Generic[Result]):
             self._shut_down()
 
     def _has_budget(self) -> bool:
-        return self.options.token_budget is not None
+        return self.token_budget is not None
 
     def _stored_tokens(self) -> int:
         return sum(Completion.from_json(text).tokens or 0 for text in self.paid_answers.values())
 
-    def _start_jobs(self, numbered: Iterator[tuple[int, Job[Result]]]) -> None:
+    def _start_jobs(self, numbered: Iterator[tuple[int, PooledJob[Result]]]) -> None:
         """Start jobs until `concurrency` requests are in flight."""
         concurrency = self.options.concurrency
         while not self.all_started and len(self.in_flight) < concurrency and len(self.finished) < MAX_UNREAD:
@@ -113,7 +140,7 @@ class RequestPool(Generic[Result]):
     def _advance(
         self,
         number: int,
-        job: Job[Result],
+        job: PooledJob[Result],
         outcome: Completion | RequestFailedError | None = None,
     ) -> None:
         """Run a job until a request has no stored answer, and send that request."""
@@ -135,10 +162,10 @@ class RequestPool(Generic[Result]):
     def _count_failure(self, number: int, error: FailedPassageError) -> None:
         self.failed_jobs += 1
         self.finished[number] = []
-        if self.failed_jobs > self.options.may_miss:
+        if self.failed_jobs > self.may_miss:
             raise InputError(
                 f"{self.endpoint.without_key(str(error))}; all answers are stored; {_remedy(error)}raise `may_miss` "
-                f"(currently {self.options.may_miss}) to let more passages remain without text"
+                f"(currently {self.may_miss}) to let more passages remain without text"
             )
 
     def _send(self, waiting: _WaitingJob[Result]) -> None:
@@ -160,7 +187,7 @@ class RequestPool(Generic[Result]):
         self.arrivals.put(None)
 
     def _check_budget(self) -> None:
-        budget = self.options.token_budget
+        budget = self.token_budget
         if budget is not None and self.tokens_spent >= budget:
             raise InputError(
                 f"the token budget of {budget:,} is exhausted: the {len(self.paid_answers):,} stored answers used "

@@ -88,7 +88,7 @@ class OpenAIWriter:
 
         Raise InputError if the server rejects a request or does not answer, or if all attempts return invalid answers.
         """
-        pool: RequestPool[list[Text]] = RequestPool(Endpoint(self.options), kept)
+        pool: RequestPool[list[Text]] = self._pool(Endpoint(self.options), kept)
         for texts in pool.run(self._text_job(passage, count, seed) for passage in passages):
             yield from texts
 
@@ -101,7 +101,7 @@ class OpenAIWriter:
         does not answer, or if no question was written for the first FIRST_PASSAGES passages.
         """
         endpoint = Endpoint(self.options)
-        pool: RequestPool[list[DraftQuestion | SkippedPassage]] = RequestPool(endpoint, kept)
+        pool: RequestPool[list[DraftQuestion | SkippedPassage]] = self._pool(endpoint, kept)
         skipped = 0
         with closing(pool.run(self._question_job(one, count, seed) for one in passages)) as written:
             for number, results in enumerate(written, 1):
@@ -114,6 +114,9 @@ class OpenAIWriter:
                     if skipped == number == FIRST_PASSAGES:
                         written.throw(_no_questions(reason))  # the pool stores the answers in flight, then raises
                     yield replace(result, reason=reason, allowed=skipped <= self.options.may_miss)
+
+    def _pool(self, endpoint: Endpoint, kept: MutableMapping[str, str]) -> RequestPool[Any]:
+        return RequestPool(endpoint, kept, self.options.token_budget, self.options.may_miss)
 
     def kinds(self) -> list[str]:
         """Return the kinds of text selected by the option `kind`."""

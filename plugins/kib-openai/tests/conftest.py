@@ -103,6 +103,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.bodies, self.headers, self.faults = [], [], []
         self.write, self.usage = valid_answer, {"prompt_tokens": 100, "completion_tokens": 50}
+        self.about, self.rejects = {}, lambda body: None
         self.lock, self.active, self.most_active = threading.Lock(), 0, 0
         self.hold = lambda message: None
         self.crashes_on = lambda message: False
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
-            fault = server.faults.pop(0) if server.faults else None
+            fault = server.faults.pop(0) if server.faults else server.rejects(body)
             server.bodies.append(body)
             server.headers.append(dict(self.headers))
             server.active += 1
@@ -164,9 +165,10 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if callable(fault):
             fault()
-        text = fault if isinstance(fault, str) else json.dumps(server.write(body))
+        text = fault if isinstance(fault, str) else server.write(body)
+        text = text if isinstance(text, str) else json.dumps(text)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        return self.send(200, {}, json.dumps({"choices": [choice], "usage": server.usage}))
+        return self.send(200, {}, json.dumps({"choices": [choice], "usage": server.usage, **server.about}))
 
     def send(self, status, headers, text):
         """Send a complete response."""
