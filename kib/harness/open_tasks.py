@@ -18,7 +18,7 @@ from kib.text_metrics.numbers_in_text import first_number
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-__all__ = ["INSTRUCTION", "OPEN_REVISION", "RIGHT", "OpenForm", "OpenTask", "open_task"]
+__all__ = ["INSTRUCTION", "NEXT_QUESTION", "OPEN_REVISION", "RIGHT", "OpenForm", "OpenTask", "open_task"]
 
 OPEN_REVISION = 1
 """Increase this number when equal questions and options give different prompts, settings or scores than before."""

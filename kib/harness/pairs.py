@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kib.harness.few_shot import Chat, render_prompts
+from kib.harness.letter_tasks import letter_task
 from kib.harness.open_tasks import OpenForm, open_task
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.prompts import LETTERS
@@ -29,8 +30,8 @@ QUESTION_MARK, OPTION_MARK = "⦃question⦄", "⦃option {}⦄"
 OptionPaths = tuple[tuple[str | int, ...], ...]
 """The place of each option in a document, such as `(("choices", 0), ("choices", 1))` or `(("A",), ("B",))`."""
 
-PairScoring = Literal["letter", "text", "generated"]
-"""How the answers to a task are scored: as letters or texts of options, or as generated text."""
+PairScoring = Literal["letter", "letter-text", "text", "generated"]
+"""How the answers to a task are scored: as letters, as letters in generated text, as texts, or as generated text."""
 
 
 PAIR_FORM = OpenForm(("exact",), max_tokens=1, stop=None, rules=AnswerRules(), abstentions=())
@@ -46,12 +47,15 @@ class RenderedPair:
 
 
 def pairs_as_own_task(name: str, pairs: Sequence[Text], scoring: PairScoring, chat: Chat | None) -> list[RenderedPair]:
-    """Return pairs in the form of a user's own questions; if `scoring` is "letter", all pairs must have options."""
+    """Return pairs in the form of a user's own questions; pairs for letters must have options."""
     if not pairs:
         return []
     if scoring == "generated":
         return _generated(name, pairs, chat)
-    questions = [_question(number, pair, letters=scoring == "letter") for number, pair in enumerate(pairs, 1)]
+    letters = scoring in ("letter", "letter-text")
+    questions = [_question(number, pair, letters=letters) for number, pair in enumerate(pairs, 1)]
+    if scoring == "letter-text":
+        return _with_answers(letter_task(name, questions), [LETTERS[one.answer or 0] for one in questions], chat)
     task = from_questions(name, questions, (), scoring)
     rendered = []
     for index, (question, asked) in enumerate(zip(questions, task.ask(0, chat=chat), strict=True)):
@@ -68,6 +72,11 @@ def _generated(name: str, pairs: Sequence[Text], chat: Chat | None) -> list[Rend
         for number, (pair, answer) in enumerate(zip(pairs, answers, strict=True), 1)
     ]
     task = open_task(name, questions, (), PAIR_FORM)
+    return _with_answers(task, answers, chat)
+
+
+def _with_answers(task: RenderedTask, answers: Sequence[str], chat: Chat | None) -> list[RenderedPair]:
+    """Return the prompts of a task with generated answers, each with its answer."""
     prompts = [asked.head + asked.ask for asked in task.ask(0, chat=chat)]
     delimiter = _delimiter(task, prompts[0], chat)
     return [RenderedPair(prompt, delimiter + answer) for prompt, answer in zip(prompts, answers, strict=True)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.task import ConfigurableTask
 
-__all__ = ["RenderedTask", "from_questions", "harness_task", "refuse_unusable_text", "sample_rows"]
+__all__ = ["RenderedTask", "check_options", "from_questions", "harness_task", "refuse_unusable_text", "sample_rows"]
 
 MARK = "\u2983kib\u2984"
 """The text that marks the start of the current question during rendering; real questions never contain this text."""
@@ -258,7 +258,7 @@ def from_questions(
         asked = ask_question(question.text, question.options, letters)
         return {"ask": asked, "choices": list(options), "answer": question.answer}
 
-    _check_questions(name, [*questions, *examples])
+    check_options(name, [*questions, *examples])
     metric = "acc_norm" if scoring == "text-norm" else "acc"
     config = {
         "output_type": "multiple_choice",
@@ -306,7 +306,8 @@ def sample_rows(count: int, limit: int | None) -> list[int]:
     return [number * count // limit for number in range(limit)]
 
 
-def _check_questions(name: str, questions: Sequence[Question]) -> None:
+def check_options(name: str, questions: Sequence[Question]) -> None:
+    """Raise InputError for a question without valid options, or without the index of the correct option."""
     for question in questions:
         where = f"tasks.{name}: question {question.id}"
         count = len(question.options)

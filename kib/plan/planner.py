@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any, TypeVar, TypeVarTuple
 
 from kib.errors import SpecError
+from kib.harness.letter_tasks import LETTER_REVISION
 from kib.harness.open_tasks import OPEN_REVISION
 from kib.identity import digest
 from kib.interfaces import ChatOnlyModel, GoldRetriever, HarnessTask, Reranker
@@ -36,7 +37,7 @@ from kib.spec.tables import GENERATION_KEYS
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 from kib.support.phrases import counted, join
 
-__all__ = ["DEFAULT_SCORING", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
+__all__ = ["DEFAULT_SCORING", "LETTER_SCORINGS", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
 
 REVISION = 1
 """Increase this number when kib produces different prompts, passages or scores from the same spec."""
@@ -54,6 +55,9 @@ EXAMPLES_REVISION = 2
 """Increase this number when kib draws different few-shot examples for the same lm-eval task."""
 
 DEFAULT_SCORING = "text"
+
+LETTER_SCORINGS = ("letter", "letter-text")
+"""The kinds of scoring whose prompts list options with letters."""
 
 Arguments = TypeVarTuple("Arguments")
 Value = TypeVar("Value")
@@ -148,7 +152,7 @@ def why_no_probe(table: TaskTable, plugin: Any) -> str:
     """
     if isinstance(plugin, HarnessTask):
         return "lm-eval defines the prompt"
-    if table.scoring == "letter" or "reworded" in plugin.splits():
+    if table.scoring in LETTER_SCORINGS or "reworded" in plugin.splits():
         return ""
     letters = "" if table.metrics else ', or scoring = "letter"'
     return f"the questions have one wording; give the task `reworded` questions{letters}"
@@ -325,7 +329,7 @@ class _Planner:
         table, locked = self.spec.tasks[task], self.lock.get("tasks", task)
         if isinstance(locked.plugin, HarnessTask):
             return [locked.identity, HARNESS_PAIRS]
-        return table.scoring if table.scoring == "letter" else "generated" if table.metrics else None
+        return table.scoring if table.scoring in LETTER_SCORINGS else "generated" if table.metrics else None
 
     @_computed_once
     def _check_sources(self, trainer: str, corpus: str) -> None:
@@ -493,6 +497,8 @@ class _Planner:
         if own and table.metrics:
             keys = {key: getattr(table, key) for key in GENERATION_KEYS}
             parts["generated"] = {**keys, "revision": OPEN_REVISION}
+        if table.scoring == "letter-text":
+            parts["letter"] = LETTER_REVISION
         removes = own and self.spec.removes_invisible(table.corpus)
         return {**parts, "split": split, **({"invisible": INVISIBLE_REVISION} if removes else {})}
 

@@ -109,7 +109,7 @@ Positives = Annotated[tuple[Positive, ...], Different, AfterValidator(_unlike)]
 Names = Annotated[tuple[str, ...], Different, AfterValidator(_unlike)]
 Tolerance = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 StopText = Annotated[str, Field(min_length=1)]
-Scoring = Literal["letter", "text", "text-norm", "exact", "f1", "contains", "number", "rouge-l"]
+Scoring = Literal["letter", "letter-text", "text", "text-norm", "exact", "f1", "contains", "number", "rouge-l"]
 AnswerMetric = Literal["exact", "f1", "contains", "number", "rouge-l"]
 AnswerMetrics = Annotated[tuple[AnswerMetric, ...], Different, AfterValidator(_unlike)]
 Values = Annotated[tuple[Setting, ...], Different, AfterValidator(_unlike), AfterValidator(_folders)]
@@ -320,8 +320,9 @@ class TaskTable(PluginTable):
         None,
         description=(
             "the part of an option that is scored (`letter`, `text`, or `text-norm` for the text normalised by "
-            "length), or the metric of a generated answer (`exact`, `f1`, `contains`, `number` or `rouge-l`); rows are "
-            "ranked by the first metric of a list; not for lm-eval tasks; default: `text`"
+            "length), `letter-text` for the letter of an option in generated text, or the metric of a generated answer "
+            "(`exact`, `f1`, `contains`, `number` or `rouge-l`); rows are ranked by the first metric of a list; not "
+            "for lm-eval tasks; default: `text`"
         ),
     )
     max_tokens: Positive = Field(32, description="the maximum number of tokens of a generated answer")

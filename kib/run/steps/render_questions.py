@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 
 from kib.errors import InputError
 from kib.harness.few_shot import Chat
+from kib.harness.letter_tasks import letter_task
 from kib.harness.open_tasks import OpenForm, open_task
 from kib.harness.query_template import query_template
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
-from kib.plan.planner import DEFAULT_SCORING
+from kib.plan.planner import DEFAULT_SCORING, LETTER_SCORINGS
 from kib.plan.steps import QuestionsStep
 from kib.records import Question, RenderedQuestion, Split
 from kib.run.context import RunContext
@@ -61,7 +62,7 @@ def load_rendered_task(name: str, split: Split, own: OwnQuestions | None, contex
             f"tasks.{name}.shots: expected at most {len(examples)}, the number of few-shot examples of the task, got "
             f"{max(table.shots)}"
         )
-    source, questions = _questions_of(own, split, letters=table.scoring == "letter")
+    source, questions = _questions_of(own, split, letters=table.scoring in LETTER_SCORINGS)
     notes = [*own.remarks[source], *(own.remarks["examples"] if examples else ())]
     task = task_of_questions(table, questions, examples, notes)
     task.removed = own.removed[source] + (own.removed["examples"] if examples else Counter())
@@ -72,6 +73,8 @@ def task_of_questions(
     table: TaskTable, questions: Sequence[Question], examples: Sequence[Question] = (), notes: Sequence[str] = ()
 ) -> RenderedTask:
     """Return questions as a task that asks and scores in the form of a task's table."""
+    if table.scoring == "letter-text":
+        return letter_task(table.name, questions, examples, table.limit, notes)
     if not table.metrics:
         scoring = str(table.scoring or DEFAULT_SCORING)
         return from_questions(table.name, questions, examples, scoring, table.limit, notes)

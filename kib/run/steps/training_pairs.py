@@ -41,8 +41,10 @@ def _as_asked(
     table, locked = context.spec.tasks[form.task], context.lock.get("tasks", form.task)
     if isinstance(locked.plugin, HarnessTask):
         return pairs_as_harness_task(load_rendered_task(form.task, "test", None, context), pairs, chat)
-    form_of_pairs: PairScoring = "generated" if table.metrics else "letter" if table.scoring == "letter" else "text"
-    able = [pair for pair in pairs if pair.options or form_of_pairs != "letter"]
+    form_of_pairs: PairScoring = "generated" if table.metrics else "text"
+    if table.scoring in ("letter", "letter-text"):
+        form_of_pairs = table.scoring
+    able = [pair for pair in pairs if pair.options or form_of_pairs in ("text", "generated")]
     return dict(zip(able, pairs_as_own_task(form.task, able, form_of_pairs, chat), strict=True))
 
 

@@ -20,7 +20,8 @@ TEST = ModelRequest("What is the capital of France? Answer with one word.", max_
 """The test request of `kib check`, which contains no text of the user."""
 
 TEXT_ONLY = (
-    'a chat endpoint returns no log-probabilities; ask for generated answers, for example with `scoring = "contains"`'
+    'a chat endpoint returns no log-probabilities; set `scoring = "letter-text"` to ask for letters, or use a metric '
+    'of generated answers, such as `scoring = "contains"`'
 )
 
 

@@ -193,7 +193,6 @@ def test_nothing_is_asked_twice(chats, server, concurrency):
         assert failed.exit_code == 3
         assert "the server returned status 503: status 503" in failed.output
         assert "Traceback" not in failed.output
-        assert not list(Path("results").rglob("cell.json"))
     server.faults = []
     assert chats().exit_code == 0
     assert sorted(Counter(answered).values()) == [1] * 2 * QUESTIONS
@@ -259,10 +258,28 @@ def test_log_probabilities_are_refused(chats, server):
     Path("halls.jsonl").write_text(json.dumps(row))
     checked = chats("check")
     assert checked.exit_code == 2
-    assert "a chat endpoint returns no log-probabilities; ask for generated answers" in checked.output
+    assert 'a chat endpoint returns no log-probabilities; set `scoring = "letter-text"`' in checked.output
     assert len(server.bodies) == 1
     assert "use tasks that generate text" in chats().output
     assert len(server.bodies) == 1
+
+
+def test_options_are_asked_as_letters(chats, server):
+    """With `letter-text`, a chat lists the options, and the letter in the answer has a metric of its own."""
+    spec = Path("chats.toml")
+    spec.write_text(spec.read_text().replace('"contains"', '"letter-text"'))
+    row = {"question": "Where?", "options": ["here", "there"], "answer": "B", "document": "pump-1"}
+    Path("halls.jsonl").write_text(json.dumps(row))
+    server.write = lambda body: "The answer is **B**." if "Context:" in body["messages"][-1]["content"] else "A"
+    result = chats()
+    assert result.exit_code == 0, result.output
+    assert {body["messages"][-1]["content"].rpartition("Question: ")[2] for body in server.bodies} == {
+        "Where?\nA. here\nB. there\nAnswer:",
+        "Where?\nA. there\nB. here\nAnswer:",
+    }
+    instructions = {body["messages"][0]["content"] for body in server.bodies}
+    assert instructions == {"Answer the question with the letter of the right option alone."}
+    assert (cell("oracle")["correct"], cell("oracle")["metric"]) == (1, "letter_text")
 
 
 def test_the_model_reads_only_chats(chats):
