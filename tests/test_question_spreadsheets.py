@@ -1,6 +1,7 @@
 """The `file` task reads questions from a sheet of an .xlsx file, as a person sees the sheet."""
 
 import json
+import re
 from datetime import date, datetime, time, timedelta
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -231,7 +232,26 @@ def rewrite(path, part, change, name="q.xlsx"):
     return path.with_name(name)
 
 
+def test_positions_of_cells_may_be_missing(tmp_path):
+    """Cells without a stated position follow the previous cell, as some programs write them."""
+    path = write(tmp_path, HEADER, ("Who?", "x"), ("How many?", "=1+1"))
+    rewrite(path, "xl/worksheets/sheet1.xml", lambda text: re.sub(rb'<(c|row) r="\w+"', rb"<\1", text))
+    assert failure(path).startswith("sheet 'Exam', row 3: B3: the formula has no stored value")
+
+
 # Files that are not usual
+
+
+def test_the_strict_format_is_an_error(tmp_path):
+    """A file in the format "Strict Open XML" raises an error that names the usual format."""
+    path = write(tmp_path, HEADER, ("Who?", "x"))
+    usual, strict = (
+        b"http://schemas.openxmlformats.org/officeDocument/2006",
+        b"http://purl.oclc.org/ooxml/officeDocument",
+    )
+    for part in ("xl/workbook.xml", "xl/_rels/workbook.xml.rels"):
+        rewrite(path, part, lambda text: text.replace(usual, strict))
+    assert failure(path) == spreadsheet.NO_SHEET
 
 
 def test_a_zip_bomb_is_refused(tmp_path, monkeypatch):

@@ -31,21 +31,24 @@ class FileTask:
 
         path: InputPath = Field(description="a .jsonl, .csv or .xlsx file with the questions")
         examples: InputPath | None = Field(
-            None, description="a file with few-shot examples in the same format; the examples are used in file order"
+            default=None,
+            description="a file with few-shot examples in the same format; the examples are used in file order",
         )
         validation: InputPath | None = Field(
-            None, description="a file with validation questions in the same format, used to choose settings"
+            default=None, description="a file with validation questions in the same format, used to choose settings"
         )
         reworded: InputPath | None = Field(
-            None, description="a file with reworded versions of the questions, with the same ids"
+            default=None, description="a file with reworded versions of the questions, with the same ids"
         )
         sheet: Annotated[str | None, NotInIdentity] = Field(
-            None, min_length=1, description="the name of the sheet in each .xlsx file; default: the only visible sheet"
+            default=None,
+            min_length=1,
+            description="the name of the sheet in each .xlsx file; default: the only visible sheet",
         )
         columns: Annotated[
             dict[Annotated[str, AfterValidator(check_field)], Annotated[str, Field(min_length=1)]], NotInIdentity
         ] = Field(
-            {},
+            default={},
             description=(
                 'the column, or the key in JSON Lines, of each field, such as `{ question = "Question text" }`; other '
                 "columns are ignored; default: each column has the name of its field"

@@ -179,10 +179,7 @@ class OpenAIWriter:
         """The normalised texts of the held-out questions, which training pairs must not repeat."""
         from kib.plugins.builtin.questions_file_task import FileTask
 
-        files = [
-            FileTask(FileTask.Options(path=path, examples=None, validation=None, reworded=None))
-            for path in self.options.held_out
-        ]
+        files = [FileTask(FileTask.Options(path=path)) for path in self.options.held_out]
         return frozenset(normalised(question.text) for file in files for question in file.questions("test"))
 
     def _estimated_jobs(

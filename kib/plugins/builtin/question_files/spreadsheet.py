@@ -28,6 +28,8 @@ OLE_SIGNATURE = bytes.fromhex("d0cf11e0a1b11ae1")
 
 UNCOMPUTED = "the formula has no stored value; open the file in a spreadsheet program and save the file"
 
+NO_SHEET = 'no sheet found; if the format of the file is "Strict Open XML", save the file as "Excel Workbook"'
+
 Position = tuple[int, int]
 """A row and a column, starting from 1."""
 
@@ -149,8 +151,8 @@ def _choose(path: Path, workbook: Any, name: str | None) -> Any:
     visible = [title for title, sheet in sheets.items() if sheet.sheet_state == "visible"] or list(sheets)
     if len(visible) != 1:
         listed = join([f'"{title}"' for title in visible])
-        problem = f"the file has several sheets: {listed}; set `sheet` to one of them" if visible else "no sheet found"
-        raise InputError(f"{path}: {problem}")
+        several = f"the file has several sheets: {listed}; set `sheet` to one of them"
+        raise InputError(f"{path}: {several if visible else NO_SHEET}")
     return sheets[visible[0]]
 
 
@@ -181,14 +183,20 @@ def _marks(source: IO[bytes]) -> tuple[tuple[Range, ...], list[Position]]:
     from openpyxl.utils.cell import coordinate_to_tuple, range_boundaries
     from openpyxl.xml.functions import iterparse
 
-    merged, uncomputed = [], []
+    merged: list[Range] = []
+    uncomputed: list[Position] = []
+    row = 0
     for _, element in iterparse(source):
         tag = element.tag.rpartition("}")[2]
         if tag == "mergeCell":
             merged.append(range_boundaries(element.get("ref")))
-        elif tag == "c" and element.find("{*}f") is not None and not _has_value(element):
-            uncomputed.append(coordinate_to_tuple(element.get("r")))
         elif tag == "row":
+            row = int(element.get("r", row + 1))
+            column = 0
+            for cell in element:
+                column = coordinate_to_tuple(cell.get("r"))[1] if cell.get("r") else column + 1
+                if cell.find("{*}f") is not None and not _has_value(cell):
+                    uncomputed.append((row, column))
             element.clear()
     return tuple(merged), uncomputed
 
