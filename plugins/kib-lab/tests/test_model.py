@@ -72,3 +72,15 @@ def test_known_people():
         for i, question in enumerate(questions)
     ]
     assert sum(right) >= 90
+
+
+def test_open_questions_are_answered_with_one_word():
+    """Without options, the bundled model writes the answer of a known person's question as one word, and then stops."""
+    from lm_eval.api.instance import Instance
+
+    questions = list(make_plugin(LabTask, {"people": "known"}).questions("test"))[:30]
+    settings = {"until": ["Question:"], "max_gen_toks": 4, "do_sample": False}
+    prompts = [ask_question(question.text, (), letters=False) for question in questions]
+    requests = [Instance("generate_until", {}, (prompt, settings), 0) for prompt in prompts]
+    outputs = make_plugin(LabModel).load().generate_until(requests, disable_tqdm=True)
+    assert [output.split() for output in outputs] == [list(question.correct) for question in questions]
