@@ -18,8 +18,8 @@ METHODS = {
     "gold": MethodEntry(None, "gold", "ceiling"),
     "random": MethodEntry(None, "any", "control"),
 }
-FACTS = ("ids", "groups", "gold", "n", "metric", "where", "tokens", "passages", "prompts", "logprobs", "flops")
-FACTS += ("probes",)
+PROMPT_FACTS = ("tokens", "written", "passages", "prompts", "logprobs", "flops")
+FACTS = ("ids", "groups", "gold", "n", "metric", "where", *PROMPT_FACTS, "probes")
 
 
 class Lab:
@@ -63,6 +63,7 @@ class Lab:
             metric=facts.get("metric", "acc"),
             environments=where if isinstance(where, tuple) else (where,),
             prompt_tokens=facts.get("tokens"),
+            output_tokens=facts.get("written"),
             dropped_passages=dropped,
             dropped_questions=min(dropped, n),
             flops=facts.get("flops"),

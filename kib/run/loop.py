@@ -210,6 +210,8 @@ class _Run:
         trained = self.steps.trained(plan.weights)
         result = summarise_scores(plan, rendered_task, scores, environments, self._parameters(plan))
         result = self._with_records(result, plan, trained, answers.notes())
+        if tokens := answers.tokens(list(chain.from_iterable(prepared.requests))):
+            result = replace(result, prompt_tokens=tokens[0], output_tokens=tokens[1])
         seconds = sum(answer.seconds for some in answered for answer in some)
         self.results.save_cell(result, scores, self._times(plan, seconds, trained, peak_bytes))
 

@@ -17,6 +17,7 @@ __all__ = ["ModelAnswers", "request_key"]
 ANSWERS = Table("answers", {"key": "TEXT", "value": "TEXT", "environment": "TEXT", "seconds": "REAL"})
 ENVIRONMENTS = Table("environments", {"key": "TEXT", "value": "TEXT"})
 NOTES = Table("notes", {"text": "TEXT"})
+TOKENS = Table("tokens", {"key": "TEXT", "input": "INTEGER", "output": "INTEGER"})
 REPAIR = "run the benchmark again; kib then renames the file and requests the answers again"
 
 
@@ -64,9 +65,16 @@ class ModelAnswers:
         return [found[key] for key in keys]
 
     def put(
-        self, requests: Sequence[Request], values: Sequence[object], environment: Environment, seconds: float = 0.0
+        self,
+        requests: Sequence[Request],
+        values: Sequence[object],
+        environment: Environment,
+        seconds: float = 0.0,
+        tokens: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Store the answers of a batch in one transaction, without replacing existing answers.
+
+        `tokens` are the numbers of input and output tokens of each answer, if a server counted them.
 
         The duration of the batch, `seconds`, is divided among its requests in proportion to the length of each request.
         """
@@ -79,7 +87,17 @@ class ModelAnswers:
         self.file.write(
             self.file.insertion(ENVIRONMENTS, [(name, canonical(asdict(environment)))]),
             self.file.insertion(ANSWERS, rows),
+            self.file.insertion(TOKENS, [(row[0], *counts) for row, counts in zip(rows, tokens, strict=False)]),
         )
+
+    def tokens(self, requests: Sequence[Request]) -> tuple[int, int] | None:
+        """Return the numbers of input and output tokens of all requests, or None if a server did not count them all."""
+        keys = [request_key(request) for request in requests]
+        rows = self.file.rows_by_key("SELECT key, input, output FROM tokens WHERE key IN ({keys})", sorted(set(keys)))
+        found = {key: (read, written) for key, read, written in rows}
+        if not keys or not found.keys() >= set(keys):
+            return None
+        return sum(found[key][0] for key in keys), sum(found[key][1] for key in keys)
 
     def add_note(self, text: str) -> None:
         """Store a backend's remark about its computation; a repeated remark is stored only once."""
@@ -97,7 +115,7 @@ class ModelAnswers:
 
 def _open_intact(path: Path, say: Callable[[str], None]) -> SqliteFile:
     """Open a file of model answers, and remove damaged answers. Raises DamagedError if the whole file is damaged."""
-    file = SqliteFile.open(path, (ANSWERS, ENVIRONMENTS, NOTES), REPAIR, owner=path.parent.name)
+    file = SqliteFile.open(path, (ANSWERS, ENVIRONMENTS, NOTES, TOKENS), REPAIR, owner=path.parent.name)
     try:
         _remove_damaged(file, say)
     except BaseException:
@@ -116,6 +134,7 @@ def _remove_damaged(file: SqliteFile, say: Callable[[str], None]) -> None:
     stored = file.rows("SELECT COUNT(*) FROM answers")[0][0]
     file.remove_damaged(ANSWERS)
     file.remove_damaged(ENVIRONMENTS)
+    file.remove_damaged(TOKENS)
     without = "FROM answers WHERE environment NOT IN (SELECT key FROM environments)"
     if file.rows(f"SELECT 1 {without} LIMIT 1"):
         file.write((f"DELETE {without}", [()]))

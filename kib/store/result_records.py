@@ -177,7 +177,7 @@ class CellResult:
     metric: str
     environments: Annotated[tuple[Environment, ...], BeforeValidator(_present_packages)]
     questions: str = ""  # the SHA-256 of the cell's questions.jsonl
-    prompt_tokens: Count | None = None  # the total number of tokens in all prompts; None if there is no tokenizer
+    prompt_tokens: Count | None = None  # the total number of tokens in all prompts; None if nothing counts them
     flops: Number | None = None  # operations for reading all prompts: 2 x parameters x tokens, if known
     dropped_passages: Count = 0  # the number of passages dropped because prompts were too long
     dropped_questions: Count = 0  # the number of questions with at least one dropped passage
@@ -187,6 +187,7 @@ class CellResult:
     corpus: Mapping[str, Any] = field(default_factory=dict)  # counts, digest, sources, licences and date of the corpus
     text: Mapping[str, Any] = field(default_factory=dict)  # the number, kinds and digest of the training texts
     training: Annotated[TrainingRecord | None, BeforeValidator(lambda value: value or None)] = None
+    output_tokens: Count | None = None  # the total number of tokens of all answers, if a server counted them
     other_metrics: Mapping[str, Amount] = field(default_factory=dict)  # the means of further metrics
     answers: AnswerCounts | None = None  # None: the options of the questions are scored
 
@@ -263,6 +264,7 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
         del training["open_pairs"]
     fields = {**asdict(result), "training": training}
     absent = {key for key in ("other_metrics", "answers") if not fields[key]}  # as in results without written answers
+    absent |= {"output_tokens"} if result.output_tokens is None else set()
     return {key: one for key, one in fields.items() if key not in absent}
 
 

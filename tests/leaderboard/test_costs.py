@@ -218,3 +218,12 @@ def test_cost_table_fits_the_terminal(lab, width):
     """The cost table omits columns that do not fit into a narrow terminal."""
     text = render(costly(lab).table(times=True), "terminal", width=width)
     assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize(("written", "price", "money"), [(40, 10.0, 0.0009), (40, None, None), (None, 10.0, 0.0005)])
+def test_generated_tokens_of_a_server_cost_money(lab, written, price, money):
+    """The output tokens that a server counted are part of the cost per question, and need a price of their own."""
+    lab.prices = {"input_tokens_million": 5.0} | ({} if price is None else {"output_tokens_million": price})
+    total = None if written is None else written * 20
+    lab.add(4, "base", tokens=2000, written=total, where=replace(OLD, device="unknown"))
+    assert row(lab.table(cost=True), "base").cost.money == (None if money is None else pytest.approx(money))

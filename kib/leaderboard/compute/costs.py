@@ -100,11 +100,14 @@ def _money(
 
     The time for answering and training follows from the counted tokens and operations, so that the random variation of
     measured times cannot change the order of the arms. If the model is remote or device hours have no price, the
-    amounts are based on token prices instead.
+    amounts are based on token prices instead, including the price of generated tokens that a server counted.
     """
     hour, million = prices.get("device_hour"), prices.get("input_tokens_million")
     remote = all(environment.device == UNKNOWN_DEVICE for environment in result.environments)
     by_tokens = None if million is None or tokens is None else million * tokens / 1e6
+    if by_tokens is not None and result.output_tokens:
+        written = prices.get("output_tokens_million")
+        by_tokens = None if written is None else by_tokens + written * result.output_tokens / result.n / 1e6
     once = 0.0 if by_tokens is not None and not result.training else None
     if hour is not None and times is not None:
         once = hour / HOUR * (times.indexing + _training_seconds(result, times, pace))

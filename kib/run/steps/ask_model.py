@@ -80,7 +80,9 @@ def _ask_each(
             nonlocal last, reported
             now = time.perf_counter()
             packages = {**environment.packages, **served.server}
-            answers.put([request], [served.value], replace(environment, packages=packages), now - last)
+            read, written = served.input_tokens, served.output_tokens
+            tokens = [(read, written)] if read is not None and written is not None else []
+            answers.put([request], [served.value], replace(environment, packages=packages), now - last, tokens)
             last = now
             reported += _report(notes(backend)[reported:], answers, progress, title)
             advance(1)

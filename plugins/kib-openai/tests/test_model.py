@@ -173,6 +173,7 @@ def test_a_benchmark(chats, server):
     assert environment["packages"]["served model"] == "m-2024"
     assert environment["packages"]["system_fingerprint"] == "fp-1"
     assert "kib-openai" in environment["packages"]
+    assert (cell("base")["prompt_tokens"], cell("base")["output_tokens"]) == (100 * QUESTIONS, 50 * QUESTIONS)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
