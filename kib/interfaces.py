@@ -444,7 +444,7 @@ class HarnessTask(Plugin, Protocol):
         ...
 
     def metric(self) -> str | None:
-        """Return the metric that determines the 0/1 score of a question; None selects the task's default metric."""
+        """Return the metric that gives each question its score from 0 to 1; None selects the default metric."""
         ...
 
 
