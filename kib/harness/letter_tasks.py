@@ -3,15 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from kib.harness.few_shot import Chat
 from kib.harness.metrics import Outcome
 from kib.harness.open_tasks import NEXT_QUESTION
 from kib.harness.tasks import RenderedTask, check_options, harness_task
 from kib.prompts import LETTERS, ask_question
-from kib.records import Question, RenderedQuestion, Request
-from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
+from kib.records import Question, Request
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -49,16 +47,7 @@ def first_letter(output: str, count: int) -> int | None:
 class LetterTask(RenderedTask):
     """A task with questions whose options are chosen by a letter in generated text."""
 
-    def ask(
-        self,
-        shots: int,
-        query: str | None = None,
-        chat: Chat | None = None,
-        limits: TemplateLimits = DEFAULT_LIMITS,
-    ) -> list[RenderedQuestion]:
-        """Return the questions as `RenderedTask.ask` does; a chat begins with an instruction as its system message."""
-        self.task.set_config("description", LETTER_INSTRUCTION if chat else "")
-        return super().ask(shots, query, chat, limits)
+    instruction: ClassVar[str] = LETTER_INSTRUCTION
 
     def _options(self, row: int) -> tuple[tuple[str, ...], int | None]:
         question = (self.questions or ())[row]

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kib.errors import InputError
-from kib.harness.few_shot import Chat
 from kib.harness.metrics import Outcome
 from kib.harness.tasks import RenderedTask, harness_task, refuse_unusable_text
 from kib.prompts import ask_question
-from kib.records import Question, RenderedQuestion, Request
-from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
+from kib.records import Question, Request
 from kib.text_metrics.abstentions import abstains
 from kib.text_metrics.metrics import AnswerRules, measure
 from kib.text_metrics.numbers_in_text import first_number
@@ -59,21 +57,12 @@ class OpenForm:
 class OpenTask(RenderedTask):
     """A task with generated answers."""
 
+    instruction: ClassVar[str] = INSTRUCTION
+
     def __init__(self, form: OpenForm, *arguments: Any, **options: Any) -> None:
         self._form = form
         super().__init__(*arguments, **options)
         self.metrics = form.metrics
-
-    def ask(
-        self,
-        shots: int,
-        query: str | None = None,
-        chat: Chat | None = None,
-        limits: TemplateLimits = DEFAULT_LIMITS,
-    ) -> list[RenderedQuestion]:
-        """Return the questions as `RenderedTask.ask` does; a chat begins with an instruction as its system message."""
-        self.task.set_config("description", INSTRUCTION if chat else "")
-        return super().ask(shots, query, chat, limits)
 
     def _instances(self, index: int, prompt: str, chat: bool) -> "list[Instance]":
         stop = self._form.stop if self._form.stop is not None else () if chat else NEXT_QUESTION

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kib.errors import InputError
 from kib.harness.backends import quiet
@@ -32,6 +32,9 @@ class RenderedTask:
     `questions` are the user's own questions, in the order of the task's documents; `questions` is None for a task
     provided by lm-eval. Raises InputError if kib cannot measure the task.
     """
+
+    instruction: ClassVar[str] = ""
+    """The system message of a chat, or "" if a chat begins as the task defines it."""
 
     def __init__(
         self,
@@ -118,6 +121,8 @@ class RenderedTask:
         `query` is the template of the search query, which must not exceed `limits`. Raises InputError if the prompt
         does not contain exactly one slot for passages.
         """
+        if self.instruction:
+            self.task.set_config("description", self.instruction if chat else "")
         texts = self._render(shots, chat, self._unmarked)
         parts = [text.split(MARK) for text in self._render(shots, chat, self._marked)]
         for row, (text, part) in enumerate(zip(texts, parts, strict=True)):
