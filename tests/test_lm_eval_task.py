@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -267,15 +268,6 @@ def test_templates_of_tasks_work_on_local_rows(tmp_path):
             {"question": "2 + 2?", "answer": "#### 4"},
             "the task asks each question several times",
         ),
-        (
-            "truthfulqa_mc2",
-            {
-                "question": "Who?",
-                "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]},
-                "mc2_targets": {"choices": ["a", "b"], "labels": [1, 0]},
-            },
-            "the metric acc returned 0.5, but kib requires a score of 0 or 1",
-        ),
     ],
 )
 def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
@@ -286,6 +278,19 @@ def test_unsupported_tasks_are_rejected(tmp_path, name, row, words):
         RenderedTask("t", task(name, **splits).harness_task())
     assert str(caught.value).startswith("tasks.t")
     assert words in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_task_with_graded_scores_is_measured(tmp_path):
+    """TruthfulQA's `mc2` gives each question the probability of all right answers together, which is a graded score."""
+    targets = {"choices": ["a", "b", "c"], "labels": [1, 1, 0]}
+    row = {"question": "Who?", "mc1_targets": {**targets, "labels": [1, 0, 0]}, "mc2_targets": targets}
+    path = write(tmp_path / "t.json", [row])
+    made = RenderedTask("t", task("truthfulqa_mc2", validation=path).harness_task())
+    (asked,) = made.ask(0)
+    requests = made.requests(0, asked.head + asked.ask)
+    outcome = made.score(0, requests, [(math.log(0.2), False), (math.log(0.1), False), (math.log(0.1), True)])
+    assert outcome.score == pytest.approx(0.75)
 
 
 @pytest.mark.slow
