@@ -48,7 +48,6 @@ LOGO = re.compile(r"\b(?:L\^A)?T_?EX\b")
 SPLIT_WORD = re.compile(
     r"(?<!\w)(?<!\w[-\u2010])((?:\w+[-\u2010](?!\n))*+)(\w++)([-\u2010])\n(?=(\w+)((?:[-\u2010]\w+)*))"
 )
-WORD = re.compile(r"(?<!\w)(?<!\w[-\u2010])((?:\w+[-\u2010](?!\n))*+)(\w++)([-\u2010])\n(\w+)")
 WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
 
 UNREADABLE = re.compile("[\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
