@@ -9,7 +9,6 @@ from functools import partial, wraps
 from http import HTTPStatus
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import requests
 
@@ -18,6 +17,7 @@ from kib.harness.requests import answer
 from kib.records import Request
 from kib.support.chat_messages import messages_of
 from kib.support.phrases import shortened
+from kib.support.recipients import parse_address
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -48,9 +48,6 @@ NO_TOKENIZER = (
     "lm-eval needs the model's tokenizer for log-probabilities; set `tokenizer_backend` and `tokenizer` in `args`, or "
     "use tasks that generate text"
 )
-
-PORTS = {"http": 80, "https": 443}
-"""The default ports."""
 
 CONNECTION_SECONDS = 10.0
 """The number of seconds after which a server without a connection counts as unreachable."""
@@ -142,11 +139,11 @@ def send_test_requests(lm: "LM", kinds: Collection[str]) -> dict[str, str]:
 
 def why_unreachable(address: str) -> str:
     """Return a sentence if kib cannot connect to a server, or "" if it can, or if a proxy connects to the server."""
-    parts = urlsplit(address)
     if requests.utils.get_environ_proxies(address):
         return ""
+    server = parse_address(address)
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or PORTS[parts.scheme]), CONNECTION_SECONDS):
+        with socket.create_connection((server.host, server.port), CONNECTION_SECONDS):
             return ""
     except OSError as error:
         return f"{address}: cannot connect to the server ({type(error).__name__})"
