@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kib.text_metrics.normalization import words
+from kib.text_metrics.normalization import appears, words
 
 __all__ = ["abstains", "usual_abstentions"]
 
@@ -41,11 +41,5 @@ def abstains(output: str, phrases: Sequence[str], language: str) -> bool:
     answer may contain the word, as in "the Tomb of the Unknown Soldier".
     """
     given = words(output, language)
-    return any(_appears(words(phrase, language), given) for phrase in phrases)
-
-
-def _appears(phrase: tuple[str, ...], given: tuple[str, ...]) -> bool:
-    size = len(phrase)
-    if size == 1:
-        return given == phrase
-    return any(given[start : start + size] == phrase for start in range(len(given) - size + 1))
+    declining = [words(phrase, language) for phrase in phrases]
+    return any(given == phrase if len(phrase) == 1 else appears(phrase, given) for phrase in declining)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import isclose
 from typing import TYPE_CHECKING
 
-from kib.text_metrics.normalization import words
+from kib.text_metrics.normalization import appears, words
 from kib.text_metrics.numbers_in_text import first_number
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def f1(output: str, accepted: str, rules: AnswerRules) -> float:
 
 def contains(output: str, accepted: str, rules: AnswerRules) -> float:
     """Return 1 if the words of the answer appear in the output, one after the other."""
-    given, expected = words(output, rules.language), words(accepted, rules.language)
-    size = len(expected)
-    starts = range(len(given) - size + 1)
-    return float(any(given[start : start + size] == expected for start in starts)) if size else 0.0
+    return float(appears(words(accepted, rules.language), words(output, rules.language)))
 
 
 def number(output: str, accepted: str, rules: AnswerRules) -> float:

@@ -10,7 +10,7 @@ import string
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["words"]
+__all__ = ["appears", "words"]
 
 ARTICLES = {
     "en": "a an the",
@@ -43,6 +43,12 @@ def words(text: str, language: str = "en") -> tuple[str, ...]:
     plain = "".join(character for character in spaced if not _is_punctuation(character))
     found = tuple(word for word in _split(plain) if word not in articles)
     return found or _split(plain) or _split(lowered)
+
+
+def appears(phrase: tuple[str, ...], given: tuple[str, ...]) -> bool:
+    """Return whether the words of a phrase, at least one, are among the given words, one after the other."""
+    size = len(phrase)
+    return size > 0 and any(given[start : start + size] == phrase for start in range(len(given) - size + 1))
 
 
 def _split(text: str) -> tuple[str, ...]:
