@@ -21,7 +21,7 @@ from kib.store.results import Results
 from kib.store.work import Work
 from kib.support.characters import describe_removed
 from kib.support.ids import normal_id
-from kib.support.phrases import counted, first_names, pairs_that_repeat, shortened
+from kib.support.phrases import counted, first_names, pairs_that_repeat, quoted, shortened
 
 __all__ = ["corpus_remarks", "show_cell", "show_question"]
 
@@ -144,8 +144,8 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *_training(result, work),
         f"   question  given answer -> correct answer  {'' if generated else 'log-probabilities  '}text",
     ]
-    texts = _question_texts(work, result, [line.question_id for line in lines[:SHOWN]])
-    accepted = _accepted_answers(work, result, [line.question_id for line in lines[:SHOWN]])
+    asked = _asked(work, result, [line.question_id for line in lines[:SHOWN]])
+    texts, accepted = _first_lines(asked), _accepted_answers(asked)
     answers = [_answer(line, accepted.get(line.question_id, ())) for line in lines[:SHOWN]]
     body = [
         f"{_mark(line)}  {answer}  {texts.get(line.question_id, '')}".rstrip()
@@ -158,16 +158,19 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     return "\n".join([*head, *body, *more, "", f"to show one question in full: {command}"])
 
 
-def _question_texts(work: Work, result: CellResult, questions: Sequence[str]) -> dict[str, str]:
-    """Return the first line of each question as the model reads it; empty if the work folder was deleted."""
-    asked = _read(work, "asked", result.steps.get("asked", ""), "question", questions)
+def _asked(work: Work, result: CellResult, questions: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the rendered questions with these ids; empty if the work folder was deleted."""
+    return _read(work, "asked", result.steps.get("asked", ""), "question", questions)
+
+
+def _first_lines(asked: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the first line of each question as the model reads it."""
     lines = {name: next(iter(value["ask"].strip().splitlines()), "") for name, value in asked.items()}
     return {name: one_line(shortened(line.removeprefix("Question: "), TEXT)) for name, line in lines.items()}
 
 
-def _accepted_answers(work: Work, result: CellResult, questions: Sequence[str]) -> dict[str, list[str]]:
-    """Return the accepted answers of open questions; empty if the work folder was deleted."""
-    asked = _read(work, "asked", result.steps.get("asked", ""), "question", questions)
+def _accepted_answers(asked: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the accepted answers of open questions."""
     return {name: value["accepted"] for name, value in asked.items() if value.get("accepted")}
 
 
@@ -316,13 +319,9 @@ def _letter(number: int | None) -> str:
 def _answer(line: Score, accepted: Sequence[str] = ()) -> str:
     if line.output is not None:
         score = f"  ({line.score:.2f})" if 0 < line.score < 1 else ""
-        return f"{line.question_id}  {line.output!r}{f' -> {_quoted_answers(accepted)}' if accepted else ''}{score}"
+        return f"{line.question_id}  {line.output!r}{f' -> {quoted(accepted)}' if accepted else ''}{score}"
     numbers = " ".join(f"{value:.3f}" for value in line.logprobs)
     return f"{line.question_id}  {_letter(line.prediction)} -> {_letter(line.answer)}  {numbers}"
-
-
-def _quoted_answers(accepted: Sequence[str]) -> str:
-    return " or ".join(map(repr, accepted))
 
 
 def show_question(results: Path, work: Work, name: str, question: str) -> str:
@@ -440,8 +439,8 @@ def _generated_answer(line: Score, result: CellResult | None, work: Work) -> lis
     """Return the output with its scores, and the accepted answers if they are stored."""
     word = {"+": "right", "-": "wrong"}.get(_mark(line), f"score {line.score:.2f}")
     scores = [word, *(f"{name} {value:.2f}" for name, value in (line.other_scores or {}).items())]
-    accepted = _accepted_answers(work, result, [line.question_id]).get(line.question_id) if result else None
-    listed = [f"accepted: {_quoted_answers(accepted)}"] if accepted else []
+    accepted = _accepted_answers(_asked(work, result, [line.question_id])).get(line.question_id) if result else None
+    listed = [f"accepted: {quoted(accepted)}"] if accepted else []
     return [f"answer: {line.output!r} ({', '.join(scores)})", *listed]
 
 
@@ -450,7 +449,7 @@ def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:
     result = store.cell(cell)
     if line.output is not None:
         return _generated_answer(line, result, work)
-    asked = _read(work, "asked", result.steps["asked"], "question", [line.question_id]) if result else {}
+    asked = _asked(work, result, [line.question_id]) if result else {}
     options = asked.get(line.question_id, {}).get("options") or [""] * len(line.logprobs)
     rows = []
     for number, (option, value) in enumerate(zip(options, line.logprobs, strict=False)):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
-__all__ = ["counted", "first_names", "join", "nearest", "offer", "pairs_that_repeat", "shortened"]
+__all__ = ["counted", "first_names", "join", "nearest", "offer", "pairs_that_repeat", "quoted", "shortened"]
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -20,6 +20,11 @@ def join(names: Collection[str], word: str = "and") -> str:
     """Return names joined by commas and "and", such as `a, b and c`, or "" if there are no names."""
     *others, last = names or [""]
     return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def quoted(values: Sequence[str]) -> str:
+    """Return values in quotation marks, such as `'a' or 'b'`."""
+    return " or ".join(map(repr, values))
 
 
 def shortened(value: object, limit: int = 60) -> str:

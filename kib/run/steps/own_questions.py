@@ -10,7 +10,7 @@ from kib.plugins.resolve import Locked
 from kib.records import Question
 from kib.run.plugin_calls import call_plugin, check_list, iterate_plugin
 from kib.run.visible_text import visible_questions
-from kib.support.phrases import counted
+from kib.support.phrases import counted, quoted
 from kib.support.question_text import comparable, question_key, repeated_questions
 
 __all__ = ["OwnQuestions", "read_own_questions", "read_remarks", "read_split"]
@@ -113,13 +113,9 @@ def _changes(original: Question, reworded: Question) -> Iterator[str]:
     """Yield the difference between the answers or the options of two questions, if there is a difference."""
     right, other = set(map(comparable, original.correct)), set(map(comparable, reworded.correct))
     if right != other:
-        yield f"the correct answer is {_quoted(reworded.correct)} instead of {_quoted(original.correct)}"
+        yield f"the correct answer is {quoted(reworded.correct)} instead of {quoted(original.correct)}"
     elif question_key("", original.options) != question_key("", reworded.options):
         yield "the options differ"
-
-
-def _quoted(answers: Sequence[str]) -> str:
-    return " or ".join(map(repr, answers))
 
 
 def _listed(items: Sequence[str]) -> str:
