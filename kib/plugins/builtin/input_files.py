@@ -16,8 +16,8 @@ def check_files(paths: Iterable[Path]) -> None:
         raise InputError("\n".join(f"{path}: no such file" for path in missing))
 
 
-def check_columns(path: Path, names: Iterable[str]) -> None:
-    """Raise InputError if a column name appears twice in the header of a CSV file."""
-    repeated = [name for name, count in Counter(names).items() if count > 1]
+def check_columns(where: str, names: Iterable[str | None]) -> None:
+    """Raise InputError if a column name appears twice in the header of a table at the position `where`."""
+    repeated = [name for name, count in Counter(names).items() if name and count > 1]
     if repeated:
-        raise InputError(f"{path}:1: the column {repeated[0]!r} appears twice in the header")
+        raise InputError(f"{where}: the column {repeated[0]!r} appears twice in the header")

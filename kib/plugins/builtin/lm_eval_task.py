@@ -239,7 +239,7 @@ def _mmlu(path: Path) -> list[dict[str, Any]]:
 def _csv(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        check_columns(path, reader.fieldnames or ())
+        check_columns(f"{path}:1", reader.fieldnames or ())
         rows = list(reader)
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():

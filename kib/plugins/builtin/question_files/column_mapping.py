@@ -1,12 +1,12 @@
 """Maps the columns of a question file to the fields of a question."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from kib.errors import InputError
+from kib.plugins.builtin.input_files import check_columns
 from kib.plugins.builtin.question_files.fields import FIELDS
 from kib.prompts import LETTERS
 from kib.support.phrases import offer
@@ -38,7 +38,7 @@ class ColumnMapping:
         if not self.columns:
             check_header(where, names)
             return
-        self._check_repeated(where, names)
+        check_columns(where, [name for name in names if name in self.columns.values()])
         self.check_keys(where, [name for name in names if name])
 
     def check_keys(self, where: str, names: Iterable[str]) -> None:
@@ -55,18 +55,10 @@ class ColumnMapping:
             return dict(row)
         return {wanted: row[column] for wanted, column in self.columns.items() if column in row}
 
-    def _check_repeated(self, where: str, names: Sequence[str | None]) -> None:
-        counts = Counter(names)
-        for column in self.columns.values():
-            if counts[column] > 1:
-                raise InputError(f"{where}: the column {column!r} appears twice in the header")
-
 
 def check_header(where: str, names: Sequence[str | None]) -> None:
     """Raise InputError for an unknown or repeated column of a table at the position `where`."""
-    for name, count in Counter(names).items():
-        if name and count > 1:
-            raise InputError(f"{where}: the column {name!r} appears twice in the header")
+    check_columns(where, names)
     for name in names:
         if name is None or name in KNOWN:
             continue
