@@ -121,7 +121,7 @@ def of_file(path: Path, passages: Passages, say: Callable[[str], None] = lambda 
     if ending == ".tsv":
         return _by_judgment(title, _tsv(path))
     if ending in (".csv", ".xlsx") or (ending == ".jsonl" and _holds_questions(path)):
-        task = FileTask(FileTask.Options.model_validate({"path": path}))
+        task = FileTask(FileTask.Options(path=path))
         questions = list(task.questions("test"))
         title += "".join(f" ({remark})" for remark in task.remarks("test"))
         asked = [RenderedQuestion(one.id, "", "", one.text, gold=one.gold, group=one.group) for one in questions]

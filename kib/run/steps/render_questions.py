@@ -36,7 +36,6 @@ __all__ = [
     "load_rendered_task",
     "probe_counts",
     "render_questions",
-    "task_of_questions",
     "task_queries",
 ]
 
@@ -64,12 +63,12 @@ def load_rendered_task(name: str, split: Split, own: OwnQuestions | None, contex
         )
     source, questions = _questions_of(own, split, letters=table.scoring in LETTER_SCORINGS)
     notes = [*own.remarks[source], *(own.remarks["examples"] if examples else ())]
-    task = task_of_questions(table, questions, examples, notes)
+    task = _task_of_questions(table, questions, examples, notes)
     task.removed = own.removed[source] + (own.removed["examples"] if examples else Counter())
     return task
 
 
-def task_of_questions(
+def _task_of_questions(
     table: TaskTable, questions: Sequence[Question], examples: Sequence[Question] = (), notes: Sequence[str] = ()
 ) -> RenderedTask:
     """Return questions as a task that asks and scores in the form of a task's table."""
