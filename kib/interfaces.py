@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, r
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from kib.records import (
+    AnswerToJudge,
     Document,
     Hit,
     JudgedQuery,
@@ -25,6 +26,8 @@ from kib.records import (
     ServedAnswer,
     Text,
     Trained,
+    UnjudgedAnswer,
+    Verdict,
     Weights,
 )
 
@@ -54,15 +57,19 @@ __all__ = [
     "GoldRetriever",
     "HarnessTask",
     "InputPath",
+    "Judge",
     "JudgedCorpus",
     "Model",
+    "NamedModel",
     "NotInIdentity",
     "NotedCorpus",
     "OnlinePlugin",
     "Options",
+    "PaidJudge",
     "PaidWriter",
     "Plugin",
     "ProbedModel",
+    "PromptedJudge",
     "QuestionWriter",
     "RemarkingRetriever",
     "RemarkingTask",
@@ -86,7 +93,7 @@ __all__ = [
     "Writer",
 ]
 
-GROUPS = ("models", "corpora", "retrievers", "tasks", "writers", "trainers")
+GROUPS = ("models", "corpora", "retrievers", "tasks", "writers", "trainers", "judges")
 """The kinds of plugins. Entry points are in the group `kib.<kind>`, and tables of a spec are `[<kind>.<name>]`."""
 
 
@@ -291,6 +298,18 @@ class Estimate:
 
     operations: float
     peak_bytes: int
+
+
+@runtime_checkable
+class NamedModel(Protocol):
+    """A model or a judge that knows the name of its language model.
+
+    kib compares the names, because judges tend to prefer the answers of their own model and of related models.
+    """
+
+    def language_model(self) -> str:
+        """Return the name of the language model, such as `gpt-4o` or the name of its folder, from the options alone."""
+        ...
 
 
 @runtime_checkable
@@ -713,6 +732,47 @@ class QuestionWriter(Protocol):
         Yield a `SkippedPassage` instead of the questions if no question about a passage can be written. `kept` stores
         paid answers, as described in `Writer.write`.
         """
+        ...
+
+
+@runtime_checkable
+class Judge(Plugin, Protocol):
+    """A judge, which grades generated answers against the accepted answers of their questions."""
+
+    def judge(
+        self, answers: Sequence[AnswerToJudge], kept: MutableMapping[str, str]
+    ) -> "Iterator[Verdict | UnjudgedAnswer]":
+        """Yield one verdict per answer, in the order of `answers`; a verdict must not depend on the other answers.
+
+        Yield an `UnjudgedAnswer` if one answer cannot be judged, and raise an error if no answer can. `kept` stores
+        paid answers, as described in `Writer.write`; the keys cover everything that decides a verdict.
+        """
+        ...
+
+
+@runtime_checkable
+class PaidJudge(Protocol):
+    """A judge that costs money; `kib check` shows its forecast, and the record of every judged cell its cost."""
+
+    def forecast(self, answers: Sequence[AnswerToJudge], kept: Mapping[str, str]) -> Forecast:
+        """Return the remaining cost of `judge` with these answers, without sending any request."""
+        ...
+
+    def spent(self, answers: Sequence[AnswerToJudge], kept: Mapping[str, str]) -> Spending:
+        """Return the cost of the verdicts on these answers in `kept`, including unusable replies and earlier runs."""
+        ...
+
+    def ready(self) -> None:
+        """Raise InputError if the judge cannot work here, for example without an API key; no request is sent."""
+        ...
+
+
+@runtime_checkable
+class PromptedJudge(Protocol):
+    """A judge that reads a prompt, which `kib check` shows."""
+
+    def prompt(self, answer: AnswerToJudge) -> str:
+        """Return the prompt with which the judge grades an answer."""
         ...
 
 

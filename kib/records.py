@@ -11,6 +11,7 @@ __all__ = [
     "FINGERPRINT",
     "UNKNOWN_DEVICE",
     "Answer",
+    "AnswerToJudge",
     "Cell",
     "Document",
     "Environment",
@@ -29,6 +30,8 @@ __all__ = [
     "Split",
     "Text",
     "Trained",
+    "UnjudgedAnswer",
+    "Verdict",
     "Weights",
     "document_id",
 ]
@@ -321,6 +324,33 @@ class ServedAnswer:
     output_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerToJudge:
+    """A generated answer, with its question and the accepted answers; without any, the documents hold no answer."""
+
+    question: str
+    accepted: tuple[str, ...]
+    output: str
+
+
+class Verdict(Struct, frozen=True, forbid_unknown_fields=True):
+    """A judge's verdict on an answer: a score from 0 (wrong) to 1 (right), with the judge's reason in words.
+
+    `abstained` states whether the output declines to answer; if it is None, the phrases of the task decide.
+    """
+
+    score: int | float
+    reason: str = ""
+    abstained: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnjudgedAnswer:
+    """An answer on which a judge could give no verdict, with the reason as a clause or sentence."""
+
+    reason: str
+
+
 class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_id": "question"}):
     """A line of a cell's `questions.jsonl`: the score of a question, with the data that the score is based on.
 
@@ -348,6 +378,7 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
     abstained: bool | None = None  # whether the output declines to answer; None: the options of the question are scored
     unanswerable: bool = False
     probe: str | None = None
+    verdict: Verdict | None = None  # None: no judge grades the task
 
 
 FINGERPRINT = "system_fingerprint"

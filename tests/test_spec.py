@@ -139,6 +139,7 @@ def test_tables_keep_the_order_of_the_file(write):
         ["new-people", "known-people"],
         ["reword"],
         ["reg", "par"],
+        [],
         ["base", "rag", "ft-par+rag"],
     ]
 

@@ -13,7 +13,7 @@ import kib.testing
 from kib.errors import InputError, PluginError
 from kib.identity import digest
 from kib.interfaces import InputPath, Options
-from kib.records import Document, Gold, Hit, Passage, Query, Question, Recipient, Weights
+from kib.records import Document, Gold, Hit, Passage, Query, Question, Recipient, Verdict, Weights
 from kib.support.recipients import require_allowed
 from kib.testing import (
     DOCUMENTS,
@@ -21,6 +21,7 @@ from kib.testing import (
     QUERIES,
     check_corpus,
     check_fingerprint,
+    check_judge,
     check_light_import,
     check_model,
     check_options,
@@ -71,6 +72,46 @@ class Shelf(Plugin):
 
 def of(*documents: Any) -> Any:
     return lambda _: iter(documents)
+
+
+class Grader:
+    """A correct judge, which accepts answers with an accepted answer."""
+
+    Options = Options
+    revision = 1
+
+    def __init__(self, options):
+        self.options = options
+
+    def fingerprint(self):
+        """Return "", because the judge reads no files."""
+        return ""
+
+    def judge(self, answers, kept):
+        """Yield one verdict per answer."""
+        for answer in answers:
+            kept[answer.output] = "paid"
+            yield Verdict(int(any(accepted in answer.output for accepted in answer.accepted)), "by rule")
+
+
+def test_check_judge_accepts_a_correct_judge():
+    """A correct judge passes `check_judge`."""
+    check_judge(lambda: make_plugin(Grader))
+
+
+@pytest.mark.parametrize(
+    ("judge", "words"),
+    [
+        (lambda _self, _answers, _kept: iter([Verdict(1)]), "yields 1 verdicts on 8 answers"),
+        (lambda _self, answers, _kept: iter([1.0] * len(answers)), "expected a Verdict"),
+        (lambda _self, answers, _kept: iter([Verdict(2)] * len(answers)), "yields the score 2"),
+        (lambda _self, answers, _kept: iter([Verdict(1 / len(answers))] * len(answers)), "judged alone"),
+    ],
+)
+def test_check_judge_names_the_broken_rule(judge, words):
+    """If a judge is faulty, `check_judge` names the violated rule."""
+    with pytest.raises(AssertionError, match=words):
+        check_judge(lambda: make_plugin(type("Faulty", (Grader,), {"judge": judge})))
 
 
 def test_corpus() -> None:
@@ -537,4 +578,4 @@ def test_public() -> None:
         for name, value in vars(kib.testing).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == "kib.testing"
     }
-    assert made_here | {"DOCUMENTS", "PASSAGES", "QUERIES"} == set(kib.testing.__all__)
+    assert made_here | {"ANSWERS", "DOCUMENTS", "PASSAGES", "QUERIES"} == set(kib.testing.__all__)

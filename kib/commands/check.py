@@ -17,16 +17,18 @@ from kib.commands.retrieve.records import QuerySet
 from kib.commands.server_report import probe_servers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
-from kib.interfaces import CheckedModel, CheckedTrainer, GoldRetriever, OnlinePlugin
+from kib.interfaces import CheckedModel, CheckedTrainer, GoldRetriever, OnlinePlugin, PaidJudge, PromptedJudge
 from kib.plan.planner import Plan, passages_of
 from kib.plan.steps import PlannedCell, WeightsStep
 from kib.plugins.resolve import Lock, open_spec
 from kib.progress import Progress
+from kib.records import Answer
 from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
-from kib.run.steps.cells import PreparedCell
+from kib.run.steps.cells import PreparedCell, answers_to_judge
 from kib.run.steps.gold_passages import locate_gold
+from kib.run.steps.judge_answers import judge_remarks
 from kib.run.steps.passages import Passages
 from kib.run.steps.render_questions import describe_probes, probe_counts
 from kib.safe_text import one_line
@@ -38,6 +40,10 @@ from kib.support.characters import describe_removed
 from kib.support.phrases import counted, join
 
 __all__ = ["Report", "check", "check_corpora", "outline", "read_corpora"]
+
+
+ANSWER = "(the answer of the model)"
+"""The placeholder for an answer in the prompt of a judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +80,14 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     lines += probe_servers(steps, ready, checked, problems) if probe else []
     lines += [*_corpora(plan, work), *steps.gold_remarks, *_removed_characters(plan, work), *_probes(plan, work)]
     lines += [*_task_notes(plan, work), *_pair_forms(steps)]
+    judged = ((cell.cell.task, remark) for cell in plan.cells for remark in judge_remarks(plan.lock, cell))
+    lines += dict.fromkeys(f"tasks.{task}: {remark}" for task, remark in judged)
     missing = [cell for cell in plan.cells if not results.has(cell.cell)]
     lines += ["", *_forecast(Forecaster(steps, missing), ready, problems)]
     for cell in _one_of_each_method(plan.cells):
         shown = next((prepared for prepared in ready if prepared.plan == cell), None)
         lines += ["", *_example(shown)] if shown else []
+    lines += [line for prepared in _one_of_each_judge(ready) for line in ("", *_judge_example(steps, prepared))]
     counted_problems = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
     return Report("\n".join(lines), counted_problems)
 
@@ -281,9 +290,24 @@ def _row(prepared: PreparedCell, k: int) -> str:
 
 def _forecast(forecaster: Forecaster, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:
     """Return the forecast of everything that is missing; add the problems of writers and trainers to `problems`."""
-    items = [*forecaster.asking(ready), *_writing(forecaster, problems), *_training(forecaster, problems)]
+    items = [*forecaster.asking(ready), *_judging(forecaster, ready, problems)]
+    items += [*_writing(forecaster, problems), *_training(forecaster, problems)]
     whole = [] if problems and not items else [total(items)]  # without any item, nothing is known about the whole run
     return [*dict.fromkeys(item.words for item in items), *whole]
+
+
+def _judging(forecaster: Forecaster, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[Item]:
+    """Return the cost of each paid judge; add to `problems` the judges that are not ready."""
+    items = list(forecaster.judging(ready))
+    judged = Counter(prepared.plan.judge for prepared in ready if prepared.plan in forecaster.missing)
+    for name, cells in judged.items():
+        judge = forecaster.plan.lock.get("judges", name).plugin if name else None
+        try:
+            if isinstance(judge, PaidJudge):
+                judge.ready()
+        except KibError as error:
+            problems[f"judges.{name}: {error}"] = cells
+    return items
 
 
 def _writing(forecaster: Forecaster, problems: dict[str, int]) -> list[Item]:
@@ -332,6 +356,26 @@ def _one_of_each_method(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     for cell in cells:
         chosen.setdefault((cell.cell.model, cell.cell.method), cell)
     return list(chosen.values())
+
+
+def _one_of_each_judge(ready: Sequence[PreparedCell]) -> list[PreparedCell]:
+    chosen: dict[str, PreparedCell] = {}
+    for prepared in ready:
+        if prepared.plan.judge:
+            chosen.setdefault(prepared.plan.judge, prepared)
+    return list(chosen.values())
+
+
+def _judge_example(steps: SharedSteps, prepared: PreparedCell) -> list[str]:
+    """Return the prompt with which a judge would grade a placeholder in place of the answer to the first question."""
+    cell, judge = prepared.plan.cell, steps.plan.lock.get("judges", str(prepared.plan.judge))
+    if not isinstance(judge.plugin, PromptedJudge):
+        return []
+    task, unknown = steps.rendered_task(cell.task, cell.split), [[Answer(ANSWER, "")]] * len(prepared.asked)
+    with call_plugin(judge, "prompt"):
+        prompt = judge.plugin.prompt(answers_to_judge(prepared, task, unknown)[0])
+    rule = "─" * 60
+    return [f"judge {judge.name}, question {prepared.asked[0].question_id}:", rule, prompt, rule]
 
 
 def _example(prepared: PreparedCell) -> list[str]:

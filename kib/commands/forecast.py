@@ -13,6 +13,7 @@ from kib.interfaces import (
     DescribedModel,
     ForecastingModel,
     ForecastingTrainer,
+    PaidJudge,
     PaidWriter,
     TrainingForecast,
     Workload,
@@ -21,11 +22,11 @@ from kib.leaderboard.number_format import byte_size
 from kib.plan.steps import HeldBackStep, PlannedCell, TextStep, WeightsStep
 from kib.plugins.resolve import Locked
 from kib.progress import duration
-from kib.records import Request, Text, Weights
+from kib.records import Answer, AnswerToJudge, Request, Text, Weights
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.speeds import asking_speed, read_speed, training_key
-from kib.run.steps.cells import PreparedCell
+from kib.run.steps.cells import PreparedCell, answers_to_judge
 from kib.run.steps.train_weights import TrainerTexts
 from kib.run.steps.training_text import selected_writer, writing_order
 from kib.run.workload import workloads
@@ -37,6 +38,9 @@ __all__ = ["Forecaster", "Item", "texts_of", "total"]
 
 EARLIER, TESTED = "at the speed of an earlier run", "at the speed of a short test on this machine"
 """The sources of a forecast time."""
+
+BYTES_PER_TOKEN = 4
+"""The assumed number of bytes per token of an answer that is not known yet."""
 
 COUNTED = 1000
 """The maximum number of texts per training run whose tokens are counted; the sample is spread evenly over all texts."""
@@ -153,6 +157,33 @@ class Forecaster:
 
         speed: float = self.steps.once(("operations per second", locked.kind, locked.name), measure)
         return speed
+
+    # Judging
+
+    def judging(self, ready: Sequence[PreparedCell]) -> Iterator[Item]:
+        """Yield the cost of each paid judge, which is asked at most once about each answer of the missing cells.
+
+        The answers are not known yet, so each is assumed to be different and to have the maximum length.
+        """
+        missing = [prepared for prepared in ready if prepared.plan.judge and prepared.plan in self.missing]
+        for name in dict.fromkeys(str(prepared.plan.judge) for prepared in missing):
+            judge = self.plan.lock.get("judges", name)
+            if not isinstance(judge.plugin, PaidJudge):
+                continue
+            cells = [prepared for prepared in missing if prepared.plan.judge == name]
+            answers = [answer for prepared in cells for answer in self._longest_answers(prepared)]
+            with call_plugin(judge, "forecast"):
+                cost = judge.plugin.forecast(answers, {})
+            words = describe_cost(cost, self.plan.spec.prices, None)
+            yield Item(f"forecast for judge {name}: at most {words}", None)
+
+    def _longest_answers(self, prepared: PreparedCell) -> list[AnswerToJudge]:
+        """Return an answer of the maximum length to each question of a cell; all of these answers are different."""
+        cell = prepared.plan.cell
+        length = BYTES_PER_TOKEN * self.plan.spec.tasks[cell.task].max_tokens
+        names = [f"{cell.id} {question.question_id} " for question in prepared.asked]
+        outputs = [[Answer(name.ljust(length, "x")[-length:], "")] for name in names]
+        return answers_to_judge(prepared, self.steps.rendered_task(cell.task, cell.split), outputs)
 
     # Training
 

@@ -45,7 +45,7 @@ def _forecast(steps: SharedSteps, missing: Sequence[PlannedCell]) -> list[str]:
     stored = [cell for cell in missing if finished.prompts(cell)]
     ready = _prepared(steps, stored) if stored else []
     weights = [one for one in dict.fromkeys(prepared.plan.weights for prepared in ready) if finished.texts(one)]
-    items = [*forecaster.asking(ready), *_training(forecaster, weights)]
+    items = [*forecaster.asking(ready), *forecaster.judging(ready), *_training(forecaster, weights)]
     lines = ["", "forecast", *(f"  {item.words}" for item in items), *([f"  {total(items)}"] if items else [])]
     if unknown := len(missing) - len(ready):
         hint = "`kib check` stores the prompts and forecasts all cells"

@@ -143,6 +143,7 @@ def open_job(path: Path, request: QuestionRequest, work: Work, progress: Progres
         retrievers={},
         tasks={},
         trainers={},
+        judges={},
         methods={},
     )
     with progress.waiting(f"reading {path} and the files that it names"):

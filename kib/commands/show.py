@@ -135,6 +135,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         f"{cell.id}",
         _total(result),
         *_dropped(result),
+        *_judging(result),
         *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
         *(f"computed on {env.device_in_words}, with {_packages(env.packages)}" for env in result.environments),
@@ -235,6 +236,16 @@ def _training(result: CellResult, work: Work) -> Iterator[str]:
             path = work.step_folder("text", result.steps["text"]) / "text.jsonl"
             yield f"… and {len(texts) - TEXTS:,} more in {path}"
     yield ""
+
+
+def _judging(result: CellResult) -> Iterator[str]:
+    """Yield the cost of the verdicts of a cell's judge, if the judge costs money."""
+    judging = result.judging
+    if judging and judging.requests is not None:
+        read, written = judging.input_tokens, judging.output_tokens
+        known = None not in (read, written)
+        tokens = f"{read:,} tokens read, {written:,} written" if known else "tokens not counted by the server"
+        yield f"verdicts of judge {judging.judge}: {counted(judging.requests, 'request')}, {tokens}"
 
 
 def _texts(work: Work, result: CellResult) -> Iterator[Text]:
@@ -441,7 +452,8 @@ def _generated_answer(line: Score, result: CellResult | None, work: Work) -> lis
     scores = [word, *(f"{name} {value:.2f}" for name, value in (line.other_scores or {}).items())]
     accepted = _accepted_answers(_asked(work, result, [line.question_id])).get(line.question_id) if result else None
     listed = [f"accepted: {quoted(accepted)}"] if accepted else []
-    return [f"answer: {line.output!r} ({', '.join(scores)})", *listed]
+    verdict = [f"verdict: {line.verdict.score:.2f}, {line.verdict.reason}"] if line.verdict else []
+    return [f"answer: {line.output!r} ({', '.join(scores)})", *listed, *verdict]
 
 
 def _options(line: Score, work: Work, store: Results, cell: Cell) -> list[str]:

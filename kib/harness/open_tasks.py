@@ -8,9 +8,9 @@ from kib.errors import InputError
 from kib.harness.metrics import Outcome
 from kib.harness.tasks import RenderedTask, harness_task, refuse_unusable_text
 from kib.prompts import ask_question
-from kib.records import Question, Request
+from kib.records import AnswerToJudge, Question, Request, Verdict
 from kib.text_metrics.abstentions import abstains
-from kib.text_metrics.metrics import AnswerRules, measure
+from kib.text_metrics.metrics import JUDGE, AnswerRules, measure
 from kib.text_metrics.numbers_in_text import first_number
 
 if TYPE_CHECKING:
@@ -70,11 +70,40 @@ class OpenTask(RenderedTask):
         self.task.set_config("generation_kwargs", settings)
         return super()._instances(index, prompt, chat)
 
-    def score(self, index: int, requests: Sequence[Request], values: Sequence[Any]) -> Outcome:
-        """Return the scores of a question's answer, with the whole output."""
-        output = str(values[0])
+    def _answer(self, requests: Sequence[Request], output: str) -> str:
+        """Return the part of an output that is scored."""
         by_line = self._form.stop is None and requests[0].arguments[1]["until"] == list(NEXT_QUESTION)
-        answer = _first_line(output) if by_line else output
+        return _first_line(output) if by_line else output
+
+    def to_judge(self, index: int, requests: Sequence[Request], values: Sequence[Any]) -> AnswerToJudge:
+        """Return a question's answer with everything that a judge reads."""
+        question = self._question(index)
+        return AnswerToJudge(question.text, question.accepted, self._answer(requests, str(values[0])))
+
+    def judged(self, index: int, outcome: Outcome, verdict: Verdict) -> Outcome:
+        """Return an outcome with the score of a judge's verdict.
+
+        The judge also decides whether the answer declines to answer, unless the verdict does not say so.
+        """
+        declined = bool(outcome.abstained if verdict.abstained is None else verdict.abstained)
+        names, unanswerable = self.metrics, self._question(index).unanswerable
+        scores = dict(zip(names, (outcome.score, *(outcome.other_scores or {}).values()), strict=True))
+        if unanswerable:
+            scores = dict.fromkeys(names, int(declined))
+        else:
+            scores[JUDGE] = verdict.score
+        score, *others = scores.values()
+        other_scores = dict(zip(names[1:], map(float, others), strict=True)) or None
+        abstained = declined and (unanswerable or score < RIGHT)
+        return replace(outcome, score=score, other_scores=other_scores, abstained=abstained)
+
+    def _question(self, index: int) -> Question:
+        return (self.questions or ())[self.rows[index]]
+
+    def score(self, index: int, requests: Sequence[Request], values: Sequence[Any]) -> Outcome:
+        """Return the scores of a question's answer, with the whole output; the score of a judge is still 0."""
+        output = str(values[0])
+        answer = self._answer(requests, output)
         outcome = super().score(index, requests, [answer])
         unanswerable = bool(self.docs[self.rows[index]]["unanswerable"])
         # an output that matches an accepted answer is an answer, for example to "Is the author known or unknown?"
@@ -111,7 +140,9 @@ def open_task(
     def scores(doc: dict[str, Any], outputs: Sequence[str]) -> dict[str, float]:
         if doc["unanswerable"]:
             return dict.fromkeys(form.metrics, float(form.declines(outputs[0])))
-        return {metric: measure(metric, outputs[0], doc["accepted"], form.rules) for metric in form.metrics}
+        computed = [metric for metric in form.metrics if metric != JUDGE]
+        values = {metric: measure(metric, outputs[0], doc["accepted"], form.rules) for metric in computed}
+        return {metric: values.get(metric, 0.0) for metric in form.metrics}
 
     config = {"output_type": "generate_until", "doc_to_target": "answer", "process_results": scores}
     task = harness_task(name, list(map(row, questions)), list(map(row, examples)), config)

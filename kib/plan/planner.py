@@ -51,6 +51,9 @@ PASSAGES_REVISION = 3
 INVISIBLE_REVISION = 2
 """Increase this number when kib removes different invisible characters from documents and questions."""
 
+JUDGING_REVISION = 1
+"""Increase this number when kib computes different scores from the same verdicts of a judge."""
+
 EXAMPLES_REVISION = 2
 """Increase this number when kib draws different few-shot examples for the same lm-eval task."""
 
@@ -462,7 +465,8 @@ class _Planner:
         if hits:
             retrieval = {"retriever": self._retriever(hits.retriever), "passages": hits.passages.identity, "k": k}
         prompt = _prompt_parts(self.spec)
-        identity = _identity("cell", weights.identity, asked.identity, retrieval, prompt if hits else None)
+        judged = [[self.lock.get("judges", table.judge).identity, JUDGING_REVISION]] if table.judge else []
+        identity = _identity("cell", weights.identity, asked.identity, retrieval, prompt if hits else None, *judged)
         trained_on = weights.text.passages.corpus if weights.text else None
         cell = Cell(
             model=weights.model,
@@ -476,7 +480,7 @@ class _Planner:
             names_corpus=trained_on is not None and table.role == "control",
             split=asked.split,
         )
-        return PlannedCell(cell, weights, asked, hits, k)
+        return PlannedCell(cell, weights, asked, hits, k, table.judge)
 
     @_computed_once
     def _asked(self, task: str, shots: int, chat: str | None, split: Split) -> QuestionsStep:

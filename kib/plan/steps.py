@@ -154,10 +154,14 @@ class WeightsStep:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """A cell with its steps; each prompt contains the first `k` hits, or all hits if `k` is None."""
+    """A cell with its steps; each prompt contains the first `k` hits, or all hits if `k` is None.
+
+    `judge` is the judge that grades the answers, or None if kib computes the scores.
+    """
 
     cell: Cell
     weights: WeightsStep
     asked: QuestionsStep
     hits: HitsStep | None
     k: int | None
+    judge: str | None = None

@@ -22,6 +22,7 @@ from kib.interfaces import (
     Corpus,
     GoldRetriever,
     HarnessTask,
+    Judge,
     Model,
     Options,
     Plugin,
@@ -44,6 +45,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
     "tasks": (Task, HarnessTask),
     "writers": (Writer,),
     "trainers": (Trainer,),
+    "judges": (Judge,),
 }
 """The protocols of each kind; a plugin must implement one of the protocols of its kind."""
 

@@ -13,14 +13,15 @@ from kib.interfaces import SizedModel
 from kib.plan.planner import Plan
 from kib.plan.steps import PlannedCell, WeightsStep
 from kib.progress import Progress
-from kib.records import Environment, Request, Trained
+from kib.records import AnswerToJudge, Environment, Request, Trained
 from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.speeds import store_asking_speed
 from kib.run.steps.ask_model import ask_model
-from kib.run.steps.cells import PreparedCell, score_questions, summarise_scores
+from kib.run.steps.cells import PreparedCell, answers_to_judge, score_questions, summarise_scores
 from kib.run.steps.hits import index_bytes, indexing_peak_bytes, indexing_seconds, search_seconds
+from kib.run.steps.judge_answers import Verdicts, judge_answers, judge_remarks, judging_record
 from kib.run.steps.train_weights import training_record
 from kib.run.stored_steps import verify_stored_steps
 from kib.run.workload import workloads
@@ -189,9 +190,12 @@ class _Run:
                     store_asking_speed(self.work, locked, workload, seconds, most.bytes)
                 if failure:
                     waiting = [one for one in waiting if not answers.missing(list(chain.from_iterable(one.requests)))]
+                verdicts = self._judge(waiting, answers)
                 with self.progress.step(f"scoring {weights.title}", len(waiting)) as advance:
                     for prepared in waiting:
-                        self._try("scoring", [prepared.plan], partial(self._store, prepared, answers, most.bytes))
+                        judged = verdicts.get(prepared.plan.judge or "", Verdicts())
+                        store = partial(self._store, prepared, answers, judged, most.bytes)
+                        self._try("scoring", [prepared.plan], store)
                         advance(1)
                 if failure:
                     raise failure
@@ -199,17 +203,34 @@ class _Run:
             for lm in loaded:
                 free(lm)
 
-    def _store(self, prepared: PreparedCell, answers: ModelAnswers, peak_bytes: int) -> None:
+    def _judge(self, waiting: Sequence[PreparedCell], answers: ModelAnswers) -> dict[str, Verdicts]:
+        """Return the verdicts of each judge on the answers of the waiting cells; equal answers are judged once."""
+        verdicts: dict[str, Verdicts] = {}
+        for name in dict.fromkeys(prepared.plan.judge for prepared in waiting if prepared.plan.judge):
+            cells = [prepared for prepared in waiting if prepared.plan.judge == name]
+            wanted = chain.from_iterable(self._answers_to_judge(prepared, answers) for prepared in cells)
+            verdicts[name] = judge_answers(self.plan.lock.get("judges", name), wanted, self.steps.context)
+        return verdicts
+
+    def _answers_to_judge(self, prepared: PreparedCell, answers: ModelAnswers) -> list[AnswerToJudge]:
+        task = self.steps.rendered_task(prepared.plan.cell.task, prepared.plan.cell.split)
+        return answers_to_judge(prepared, task, [answers.get(some) for some in prepared.requests])
+
+    def _store(self, prepared: PreparedCell, answers: ModelAnswers, verdicts: Verdicts, peak_bytes: int) -> None:
         """Score a cell and store its result."""
         plan = prepared.plan
         rendered_task = self.steps.rendered_task(plan.cell.task, plan.cell.split)
         answered = [answers.get(some) for some in prepared.requests]
         gold = self.steps.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
-        scores = score_questions(prepared, rendered_task, answered, gold)
+        to_judge = answers_to_judge(prepared, rendered_task, answered)
+        scores = score_questions(prepared, rendered_task, answered, gold, verdicts.of(to_judge))
         environments = answers.environments([answer.environment for some in answered for answer in some])
         trained = self.steps.trained(plan.weights)
         result = summarise_scores(plan, rendered_task, scores, environments, self._parameters(plan))
         result = self._with_records(result, plan, trained, answers.notes())
+        if plan.judge:
+            judge = self.plan.lock.get("judges", plan.judge)
+            result = replace(result, judging=judging_record(judge, to_judge, self.steps.context))
         if tokens := answers.tokens(list(chain.from_iterable(prepared.requests))):
             result = replace(result, prompt_tokens=tokens[0], output_tokens=tokens[1])
         seconds = sum(answer.seconds for some in answered for answer in some)
@@ -236,7 +257,12 @@ class _Run:
         return replace(
             result,
             notes=notes,
-            task_notes=(*asked.get("notes", ()), *(located.remarks() if located else ()), *pairs),
+            task_notes=(
+                *asked.get("notes", ()),
+                *(located.remarks() if located else ()),
+                *pairs,
+                *judge_remarks(self.plan.lock, plan),
+            ),
             corpus=self.steps.record_of("passages", passages, self.steps.passages) if passages else {},
             text=self.steps.record_of("text", text, self.steps.text) if text else {},
             training=training,

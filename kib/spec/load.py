@@ -25,6 +25,7 @@ from kib.spec.tables import (
     Chunk,
     CorpusTable,
     Head,
+    JudgeTable,
     MethodTable,
     ModelTable,
     PluginTable,
@@ -48,6 +49,7 @@ __all__ = [
     "Chunk",
     "CorpusTable",
     "Draft",
+    "JudgeTable",
     "MethodTable",
     "ModelTable",
     "PluginTable",
@@ -89,6 +91,7 @@ class Spec:
     tasks: Mapping[str, TaskTable]
     writers: Mapping[str, WriterTable]
     trainers: Mapping[str, TrainerTable]
+    judges: Mapping[str, JudgeTable]
     methods: Mapping[str, MethodTable]
     prompt: PromptTable
     prices: PriceTable | None

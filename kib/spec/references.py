@@ -41,6 +41,8 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
         yield from _check_method(method)
     for corpus in _of(tables, "corpora", CorpusTable):
         yield from _check_chunk(corpus, names["models"])
+    for task in _of(tables, "tasks", TaskTable):
+        yield from _check_judge(task, names["judges"])
     for trainer in _of(tables, "trainers", TrainerTable):
         yield from _check_vary(trainer)
         yield from _check_unseen(trainer)
@@ -79,6 +81,8 @@ def references(tables: Tables) -> Iterator[tuple[KeyPath, str, str]]:
     for task in _of(tables, "tasks", TaskTable):
         if task.corpus is not None:
             yield ("tasks", task.name, "corpus"), "corpora", task.corpus
+        if task.judge is not None:
+            yield ("tasks", task.name, "judge"), "judges", task.judge
     for trainer in _of(tables, "trainers", TrainerTable):
         yield from _trainer_references(trainer)
     for method in _of(tables, "methods", MethodTable):
@@ -126,6 +130,15 @@ def _check_chunk(table: CorpusTable, models: Collection[str]) -> Iterator[tuple[
             ("corpora", table.name, "chunk"),
             f"`tokens` requires `tokenizer` if the file declares several models; choose {join(sorted(models), 'or')}",
         )
+
+
+def _check_judge(table: TaskTable, judges: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a mistake if a task has a judge without the metric `judge`, or the metric without a judge."""
+    if table.judge is not None and not table.judged:
+        yield ("tasks", table.name, "judge"), "`judge` needs the metric `judge` in `scoring`"
+    if table.judge is None and table.judged:
+        known = join(sorted(judges), "or") if judges else "the name of a table [judges.NAME]"
+        yield ("tasks", table.name, "scoring"), f"the metric `judge` needs a judge; set `judge` to {known}"
 
 
 def _check_vary(table: TrainerTable) -> Iterator[tuple[KeyPath, str]]:

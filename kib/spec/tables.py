@@ -21,6 +21,7 @@ __all__ = [
     "Chunk",
     "CorpusTable",
     "Head",
+    "JudgeTable",
     "MethodTable",
     "ModelTable",
     "PluginTable",
@@ -47,6 +48,7 @@ SINGULAR = {
     "tasks": "task",
     "writers": "writer",
     "trainers": "trainer",
+    "judges": "judge",
     "methods": "method",
 }
 """The word for one table of each kind, as used in messages."""
@@ -109,8 +111,8 @@ Positives = Annotated[tuple[Positive, ...], Different, AfterValidator(_unlike)]
 Names = Annotated[tuple[str, ...], Different, AfterValidator(_unlike)]
 Tolerance = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 StopText = Annotated[str, Field(min_length=1)]
-Scoring = Literal["letter", "letter-text", "text", "text-norm", "exact", "f1", "contains", "number", "rouge-l"]
-AnswerMetric = Literal["exact", "f1", "contains", "number", "rouge-l"]
+Scoring = Literal["letter", "letter-text", "text", "text-norm", "exact", "f1", "contains", "number", "rouge-l", "judge"]
+AnswerMetric = Literal["exact", "f1", "contains", "number", "rouge-l", "judge"]
 AnswerMetrics = Annotated[tuple[AnswerMetric, ...], Different, AfterValidator(_unlike)]
 Values = Annotated[tuple[Setting, ...], Different, AfterValidator(_unlike), AfterValidator(_folders)]
 
@@ -294,6 +296,10 @@ class TrainerTable(PluginTable):
     )
 
 
+class JudgeTable(PluginTable):
+    """`[judges.NAME]`: a judge, which grades generated answers."""
+
+
 class TaskTable(PluginTable):
     """`[tasks.NAME]`: a task, which is a set of questions."""
 
@@ -321,8 +327,8 @@ class TaskTable(PluginTable):
         description=(
             "the part of an option that is scored (`letter`, `text`, or `text-norm` for the text normalised by "
             "length), `letter-text` for the letter of an option in generated text, or the metric of a generated answer "
-            "(`exact`, `f1`, `contains`, `number` or `rouge-l`); rows are ranked by the first metric of a list; not "
-            "for lm-eval tasks; default: `text`"
+            "(`exact`, `f1`, `contains`, `number`, `rouge-l` or `judge`); rows are ranked by the first metric of a "
+            "list; not for lm-eval tasks; default: `text`"
         ),
     )
     max_tokens: Positive = Field(32, description="the maximum number of tokens of a generated answer")
@@ -351,6 +357,9 @@ class TaskTable(PluginTable):
             "not know`"
         ),
     )
+    judge: str | None = Field(
+        None, description="the judge that grades the answers; required with the metric `judge` in `scoring`"
+    )
     limit: Positive | None = Field(
         None, description="the number of questions in a fixed sample; default: all questions"
     )
@@ -359,6 +368,11 @@ class TaskTable(PluginTable):
     def metrics(self) -> tuple[str, ...]:
         """The metrics of generated answers, or () if the task scores options or is an lm-eval task."""
         return _answer_metrics(self.scoring)
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge grades the answers."""
+        return "judge" in self.metrics
 
     @field_validator(*GENERATION_KEYS)
     @classmethod
@@ -447,6 +461,7 @@ TABLES: Mapping[str, type[Table]] = {
     "tasks": TaskTable,
     "writers": WriterTable,
     "trainers": TrainerTable,
+    "judges": JudgeTable,
     "methods": MethodTable,
 }
 

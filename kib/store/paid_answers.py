@@ -1,4 +1,4 @@
-"""Data that outlives individual steps: the answers that writers have paid for, and the caches of plugins.
+"""Data that outlives individual steps: the answers that writers and judges have paid for, and the caches of plugins.
 
 Paid answers are not a cache. If a file of paid answers is deleted, its answers must be paid for again.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from kib.errors import InputError
 from kib.store.sqlite_file import SqliteFile, Table
 
-__all__ = ["PaidAnswers", "paid_answers_path", "plugin_memory"]
+__all__ = ["PaidAnswers", "paid_answers_path", "plugin_memory", "verdicts_path"]
 
 NAME = re.compile(r"[a-z0-9-]{1,100}")
 
@@ -28,6 +28,11 @@ REPAIR = (
 def paid_answers_path(work: Path, plugin: str) -> Path:
     """Return the path of a writer plugin's file of paid answers, which all tables of the plugin share."""
     return work / "written" / f"{plugin}.sqlite"
+
+
+def verdicts_path(work: Path, plugin: str) -> Path:
+    """Return the path of a judge plugin's file of paid verdicts, which all tables of the plugin share."""
+    return work / "judged" / f"{plugin}.sqlite"
 
 
 def plugin_memory(work: Path, name: str) -> Path:
@@ -57,7 +62,7 @@ class PaidAnswers(MutableMapping[str, str]):
             if damaged := file.remove_damaged(KEPT, keep_in=DAMAGED):
                 say(
                     f"{path}: {damaged:,} paid answers are damaged; kib moves them to the table `{DAMAGED}` of this "
-                    "file, and writers request and pay for these answers again"
+                    "file, and requests and pays for these answers again"
                 )
             yield cls(file)
 

@@ -28,6 +28,7 @@ __all__ = [
     "BenchmarkPlan",
     "CellResult",
     "Failure",
+    "JudgingRecord",
     "MethodEntry",
     "TaskEntry",
     "Times",
@@ -166,6 +167,16 @@ class AnswerCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgingRecord:
+    """The judge that graded the answers of a cell, and the cost of its verdicts; None if a count is unknown."""
+
+    judge: str
+    requests: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CellResult:
     """The content of `cell.json`: the result of a cell and the conditions of its measurement, without the questions."""
 
@@ -190,6 +201,7 @@ class CellResult:
     output_tokens: Count | None = None  # the total number of tokens of all answers, if a server counted them
     other_metrics: Mapping[str, Amount] = field(default_factory=dict)  # the means of further metrics
     answers: AnswerCounts | None = None  # None: the options of the questions are scored
+    judging: JudgingRecord | None = None  # None: no judge grades the task
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +275,9 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
     if training.get("open_pairs") == 0:
         del training["open_pairs"]
     fields = {**asdict(result), "training": training}
-    absent = {key for key in ("other_metrics", "answers") if not fields[key]}  # as in results without written answers
+    absent = {
+        key for key in ("other_metrics", "answers", "judging") if not fields[key]
+    }  # as in results without written answers
     absent |= {"output_tokens"} if result.output_tokens is None else set()
     return {key: one for key, one in fields.items() if key not in absent}
 
@@ -272,7 +286,7 @@ def score_to_json(score: Score) -> dict[str, Any]:
     """Convert a score to the JSON object stored as one line of `questions.jsonl`."""
     line: dict[str, Any] = msgspec.to_builtins(score)
     # as in results without written answers and probes
-    absent = {"other_scores": None, "abstained": None, "unanswerable": False, "probe": None}
+    absent = {"other_scores": None, "abstained": None, "unanswerable": False, "probe": None, "verdict": None}
     return {key: value for key, value in line.items() if key not in absent or value != absent[key]}
 
 

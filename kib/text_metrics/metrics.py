@@ -13,7 +13,7 @@ from kib.text_metrics.numbers_in_text import first_number
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
 
-__all__ = ["MEANINGS", "METRICS", "AnswerRules", "measure"]
+__all__ = ["JUDGE", "MEANINGS", "METRICS", "AnswerRules", "measure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,9 @@ def _rouge(*, english: bool) -> "RougeScorer":
     return RougeScorer(["rougeL"], tokenizer=None if english else _Words())
 
 
+JUDGE = "judge"
+"""The metric whose score is the verdict of a judge."""
+
 METRICS: Mapping[str, Metric] = {
     "exact": exact,
     "f1": f1,
@@ -84,7 +87,7 @@ METRICS: Mapping[str, Metric] = {
     "number": number,
     "rouge-l": rouge_l,
 }
-"""The metrics by the name that a benchmark file uses."""
+"""The metrics that kib computes, by the name that a benchmark file uses."""
 
 
 MEANINGS: Mapping[str, str] = {
@@ -93,6 +96,7 @@ MEANINGS: Mapping[str, str] = {
     "contains": "an accepted answer appears in the output as words",
     "number": "the first number of the output equals an accepted number, within the tolerance of the task",
     "rouge-l": "the ROUGE-L F1 score of the output against the best accepted answer",
+    JUDGE: "the verdict of the task's judge on the output, from 0 to 1",
 }
 """A clause about each metric, for the legend of a table."""
 

@@ -104,6 +104,7 @@ def read_spec(path: Path, request: SearchRequest) -> Spec:
         tasks=tasks,
         writers={},
         trainers={},
+        judges={},
         methods={},
     )
 

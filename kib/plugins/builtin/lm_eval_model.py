@@ -144,6 +144,10 @@ class LmEvalModel:
     def __init__(self, options: "LmEvalModel.Options") -> None:
         self.options = options
 
+    def language_model(self) -> str:
+        """Return the name of the model in the arguments of the backend, or the name of the backend."""
+        return str(self._argument("model") or self._argument("pretrained") or self.options.backend)
+
     def fingerprint(self) -> str:
         """Return the digest of all local files among the arguments, or "" if no argument is a local file.
 

@@ -6,11 +6,11 @@ from hashlib import sha256
 from math import fsum
 
 from kib.errors import InputError, PromptTemplateError, PromptTooLongError, SpecError
-from kib.harness.open_tasks import RIGHT
+from kib.harness.open_tasks import RIGHT, OpenTask
 from kib.harness.tasks import RenderedTask
 from kib.plan.steps import PlannedCell
 from kib.prompts import DEFAULT_TEMPLATE, build_prompt
-from kib.records import Answer, Environment, Prompt, RenderedQuestion, Request, Score
+from kib.records import Answer, AnswerToJudge, Environment, Prompt, RenderedQuestion, Request, Score, Verdict
 from kib.run.steps.hits import HitsByQuestion
 from kib.run.steps.passages import Passages
 from kib.run.token_budget import TokenBudget
@@ -18,7 +18,7 @@ from kib.spec.load import Spec
 from kib.store.result_records import AnswerCounts, CellResult, total_score
 from kib.support.phrases import counted
 
-__all__ = ["PreparedCell", "prepare_cell", "score_questions", "summarise_scores"]
+__all__ = ["PreparedCell", "answers_to_judge", "prepare_cell", "score_questions", "summarise_scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,35 @@ def _first_hits(hits: HitsByQuestion | None, question_id: str, k: int | None) ->
     return tuple(hit.passage for hit in (found if k is None else found[:k]))
 
 
+def answers_to_judge(
+    prepared: PreparedCell, rendered_task: RenderedTask, answers: Sequence[Sequence[Answer]]
+) -> list[AnswerToJudge]:
+    """Return the answers of a cell with everything that a judge reads; empty unless a judge grades the cell."""
+    if prepared.plan.judge is None or not isinstance(rendered_task, OpenTask):
+        return []
+    return [
+        rendered_task.to_judge(number, requests, [answer.value for answer in some])
+        for number, (requests, some) in enumerate(zip(prepared.requests, answers, strict=True))
+    ]
+
+
 def score_questions(
     prepared: PreparedCell,
     rendered_task: RenderedTask,
     answers: Sequence[Sequence[Answer]],
     gold: Mapping[str, Sequence[str]] | None,
+    verdicts: Sequence[Verdict] = (),
 ) -> list[Score]:
-    """Return the score of each question; `gold` contains the gold passage ids, or is None if the task has none."""
+    """Return the score of each question; `gold` contains the gold passage ids, or is None if the task has none.
+
+    `verdicts` are the verdicts of the cell's judge; the sequence is empty if kib computes the scores.
+    """
     scores = []
     for number, (question, prompt) in enumerate(zip(prepared.asked, prepared.prompts, strict=True)):
         outcome = rendered_task.score(number, prepared.requests[number], [answer.value for answer in answers[number]])
+        verdict = verdicts[number] if verdicts else None
+        if verdict is not None and isinstance(rendered_task, OpenTask):
+            outcome = rendered_task.judged(number, outcome, verdict)
         retrieved = prepared.retrieved[number]
         of_question = None if gold is None else gold[question.question_id]
         scores.append(
@@ -114,6 +133,7 @@ def score_questions(
                 abstained=outcome.abstained,
                 unanswerable=question.unanswerable,
                 probe=question.probe,
+                verdict=verdict,
             )
         )
     return scores

@@ -120,6 +120,10 @@ class HF:
     def __init__(self, options: HFOptions) -> None:
         self.options = options
 
+    def language_model(self) -> str:
+        """Return the name on the hub, or the name of the folder."""
+        return self.options.hub or Path(str(self.options.path)).name
+
     def fingerprint(self) -> str:
         """Return a digest of the folder's files, or the commit on the hub.
 

@@ -14,12 +14,25 @@ from pydantic import Field
 from kib.errors import InputError
 from kib.interfaces import DraftQuestion, NotInIdentity
 from kib.interfaces import Options as BaseOptions
-from kib.records import Document, Gold, Hit, Passage, Query, Question, Text, Trained, Weights
+from kib.records import (
+    AnswerToJudge,
+    Document,
+    Gold,
+    Hit,
+    Passage,
+    Query,
+    Question,
+    Text,
+    Trained,
+    UnjudgedAnswer,
+    Verdict,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
-__all__ = ["ToyCorpus", "ToyModel", "ToyRetriever", "ToyTask", "ToyTrainer", "ToyWriter"]
+__all__ = ["ToyCorpus", "ToyJudge", "ToyModel", "ToyRetriever", "ToyTask", "ToyTrainer", "ToyWriter"]
 
 
 class ToyModel:
@@ -312,6 +325,50 @@ class ToyWriter:
         """Yield one question per passage, with the whole passage as its quote."""
         for passage in passages:
             yield DraftQuestion(passage.id, f"Who is {passage.title}?", "right", ("a", "b", "c"), passage.text)
+
+
+class ToyJudge:
+    """A judge that grades by rule: a sentence with an accepted answer gets `grade`, the bare answer 1."""
+
+    class Options(BaseOptions):
+        """Options of `[judges.NAME]` with `plugin = "toy"`."""
+
+        grade: float = Field(0.75, description="score of a sentence with an accepted answer")
+        sees_abstentions: bool = Field(True, description="whether verdicts state if an output declines to answer")
+        unjudged: str = Field("", description="text in an answer on which the judge gives no verdict")
+        fault: Literal["", "fewer", "more", "raises", "wrong type"] = Field("", description="simulated fault")
+        log: Annotated[str | None, NotInIdentity] = Field(None, description="file to which judged outputs are appended")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToyJudge.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """Return an empty fingerprint, because the plugin reads no files."""
+        return ""
+
+    def judge(
+        self, answers: Sequence[AnswerToJudge], kept: MutableMapping[str, str]
+    ) -> Iterator[Verdict | UnjudgedAnswer]:
+        """Yield the verdicts, and break off or exceed their number if requested."""
+        fault, declining = self.options.fault, "do not know"
+        for answer in answers[: 1 if fault in ("fewer", "raises") else None]:
+            if self.options.log:
+                with Path(self.options.log).open("a", encoding="utf-8") as file:
+                    file.write(f"{answer.question} {answer.output.strip()}\n")
+            declined = declining in answer.output if self.options.sees_abstentions else None
+            exact = answer.output.strip() in answer.accepted
+            partly = any(accepted in answer.output for accepted in answer.accepted)
+            score = 1 if exact else self.options.grade if partly else 0
+            if self.options.unjudged and self.options.unjudged in answer.output:
+                yield UnjudgedAnswer("the toy cannot read it")
+            else:
+                yield "good" if fault == "wrong type" else Verdict(score, "by rule", declined)  # type: ignore[misc]
+        if fault == "raises":
+            raise RuntimeError("the gavel broke")
+        if fault == "more":
+            yield Verdict(1)
 
 
 class ToyTrainer:
