@@ -1,6 +1,6 @@
-"""A kib writer and a kib model that use an OpenAI-compatible chat endpoint.
+"""A kib writer, a kib model and a kib judge that use an OpenAI-compatible chat endpoint.
 
-- `options`: the keys in the tables `[writers.NAME]` and `[models.NAME]`
+- `options`: the keys in the tables `[writers.NAME]`, `[models.NAME]` and `[judges.NAME]`
 - `prompts`: default prompts, and the message built from a prompt and a passage
 - `completion`: a chat completion, read from a response or from the stored paid answers
 - `parsing`: texts, pairs and questions parsed from a completion and validated
@@ -11,4 +11,6 @@
 - `writer`: the plugin that generates training text and test questions
 - `chat_backend`: the answers of a measured model
 - `model`: the plugin that measures a chat model
+- `verdicts`: the prompt of a judge, and the verdict parsed from its reply
+- `judge`: the plugin that grades generated answers
 """

@@ -39,6 +39,10 @@ class OpenAIChatModel:
         """Return "", because an endpoint has no digest; each answer records what the endpoint reports about itself."""
         return ""
 
+    def language_model(self) -> str:
+        """Return the name of the model, as known to the endpoint."""
+        return self.options.model
+
     def online(self) -> list[str]:
         """Return the model and the endpoint's URL."""
         return [f"model {self.options.model} at {self.options.base_url}"]

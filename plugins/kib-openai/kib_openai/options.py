@@ -1,4 +1,4 @@
-"""The keys of tables with an OpenAI-compatible endpoint: `[writers.NAME]` and `[models.NAME]`."""
+"""The keys of tables with an OpenAI-compatible endpoint: `[writers.NAME]`, `[models.NAME]` and `[judges.NAME]`."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -9,12 +9,16 @@ from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.prompts import LETTERS
 from kib.records import Recipient
 from kib.support.recipients import parse_address
-from kib_openai.prompts import PAIRS, PARAPHRASES, QUESTIONS, SPECIFIC, check_template
+from kib_openai.prompts import GRADES, PAIRS, PARAPHRASES, QUESTIONS, RUBRIC, SPECIFIC, check_template
 
-__all__ = ["EndpointOptions", "ModelOptions", "Prompts", "WriterOptions"]
+__all__ = ["EndpointOptions", "JudgeOptions", "ModelOptions", "Prompts", "WriterOptions"]
 
 RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "messages", "model", "n", "seed", "stream", "temperature")
 """Request fields that kib sets itself, and request fields that would change the form of the response."""
+
+
+GradeName = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^\S(.*\S)?$")]
+Grade = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Prompts(Options):
@@ -103,7 +107,33 @@ class EndpointOptions(Options):
         return self
 
 
-class WriterOptions(EndpointOptions):
+class ObjectRequestOptions(EndpointOptions):
+    """The keys of every table whose requests ask for a JSON object, which is requested again if it is invalid."""
+
+    temperature: float = Field(1.0, ge=0, le=2, description="sampling temperature")
+    max_tokens: int = Field(
+        4096,
+        ge=1,
+        description="maximum number of tokens per answer; a longer answer is truncated and therefore invalid",
+    )
+    send_seed: bool = Field(
+        True, description="send a seed with each request; set `send_seed = false` if the server rejects seeds"
+    )
+    answer_format: Literal["json_object", "text"] = Field(
+        "json_object",
+        description="value of `response_format` in a request; `text` omits the field, for servers without a JSON mode",
+    )
+    attempts: Annotated[int, NotInIdentity] = Field(
+        3, ge=1, le=100, description="maximum number of times that a request is sent if its answers are invalid"
+    )
+    token_budget: Annotated[int | None, NotInIdentity] = Field(
+        None,
+        ge=1,
+        description="number of tokens in prompts and answers, as counted by the server, after which the run stops",
+    )
+
+
+class WriterOptions(ObjectRequestOptions):
     """The keys in a `[writers.NAME]` table with `plugin = "openai"`."""
 
     kind: Literal["paraphrases", "pairs", "both"] = Field(
@@ -119,19 +149,6 @@ class WriterOptions(EndpointOptions):
     )
     prompts: Prompts = Field(Prompts.model_validate({}), description="custom prompts that replace the default prompts")
     per_call: int = Field(5, ge=1, le=100, description="maximum number of texts to request at once")
-    temperature: float = Field(1.0, ge=0, le=2, description="sampling temperature")
-    max_tokens: int = Field(
-        4096,
-        ge=1,
-        description="maximum number of tokens per answer; a longer answer is truncated and therefore invalid",
-    )
-    send_seed: bool = Field(
-        True, description="send a seed with each request; set `send_seed = false` if the server rejects seeds"
-    )
-    answer_format: Literal["json_object", "text"] = Field(
-        "json_object",
-        description="value of `response_format` in a request; `text` omits the field, for servers without a JSON mode",
-    )
     held_out: tuple[InputPath, ...] = Field(
         (),
         description=(
@@ -140,14 +157,6 @@ class WriterOptions(EndpointOptions):
     )
     may_miss: int = Field(
         0, ge=0, description="number of passages that may remain without text or questions after all attempts"
-    )
-    attempts: Annotated[int, NotInIdentity] = Field(
-        3, ge=1, le=100, description="maximum number of times that a request is sent if its answers are invalid"
-    )
-    token_budget: Annotated[int | None, NotInIdentity] = Field(
-        None,
-        ge=1,
-        description="number of tokens in prompts and answers, as counted by the server, after which the run stops",
     )
 
     @property
@@ -159,6 +168,39 @@ class WriterOptions(EndpointOptions):
     def _options_need_pairs(self) -> "WriterOptions":
         if self.pair_options and self.kind == "paraphrases":
             raise ValueError('pair_options: needs `kind = "pairs"` or `kind = "both"`, because paraphrases have none')
+        return self
+
+
+class JudgeOptions(ObjectRequestOptions):
+    """The keys in a `[judges.NAME]` table with `plugin = "openai"`."""
+
+    rubric: str = Field(
+        RUBRIC, min_length=1, description="the rules by which the judge grades an answer, which name every grade"
+    )
+    grades: dict[GradeName, Grade] = Field(
+        GRADES, min_length=2, description="the score of each grade, from 0 (wrong) to 1 (right)"
+    )
+    temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the first request for a verdict")
+    max_tokens: int = Field(
+        512,
+        ge=1,
+        description=(
+            "maximum number of tokens per reply, including any reasoning; a longer reply is truncated and therefore "
+            "invalid"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _rubric_explains_grades(self) -> Self:
+        if len({name.strip().casefold() for name in self.grades}) < len(self.grades):
+            raise ValueError("grades: two grades have the same name, except for case and spaces")
+        rubric = self.rubric.casefold()
+        unexplained = [name for name in self.grades if name.strip().casefold() not in rubric]
+        if unexplained:
+            raise ValueError(
+                f"rubric: does not explain the grade {unexplained[0]!r}; a rubric names each grade in `grades`"
+            )
         return self
 
 

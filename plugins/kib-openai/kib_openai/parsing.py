@@ -18,6 +18,7 @@ __all__ = [
     "InvalidAnswerError",
     "ParsedPair",
     "ParsedQuestion",
+    "parse_fields",
     "parse_order",
     "parse_pairs",
     "parse_paraphrases",
@@ -139,7 +140,7 @@ def _question(value: Any) -> ParsedQuestion:
 
 def _list(completion: Completion, key: str, count: int) -> list[Any]:
     """Return the list stored under a key, which must have at least `count` entries."""
-    value = _json(completion).get(key)
+    value = parse_fields(completion).get(key)
     if not isinstance(value, list):
         raise InvalidAnswerError(f'expected a list under the key "{key}"')
     if len(value) < count:
@@ -147,7 +148,7 @@ def _list(completion: Completion, key: str, count: int) -> list[Any]:
     return value
 
 
-def _json(completion: Completion) -> dict[str, Any]:
+def parse_fields(completion: Completion) -> dict[str, Any]:
     """Return the JSON object in an answer, ignoring reasoning, code fences and text around the object."""
     if reason := _missing(completion):
         raise InvalidAnswerError(reason)

@@ -13,7 +13,7 @@ from kib.identity import digest
 from kib.records import Passage
 from kib_openai.completion import Completion
 from kib_openai.endpoint import RequestFailedError
-from kib_openai.options import WriterOptions
+from kib_openai.options import ObjectRequestOptions, WriterOptions
 from kib_openai.parsing import (
     InvalidAnswerError,
     ParsedPair,
@@ -49,7 +49,7 @@ class ChatRequest:
     attempt: int
     step: int
 
-    def body(self, options: WriterOptions) -> dict[str, Any]:
+    def body(self, options: ObjectRequestOptions) -> dict[str, Any]:
         """Return the JSON body of the request; every attempt has its own seed, so that the answers differ."""
         body: dict[str, Any] = {
             "model": options.model,
@@ -64,7 +64,7 @@ class ChatRequest:
             body.setdefault("response_format", {"type": options.answer_format})
         return body
 
-    def key(self, options: WriterOptions) -> str:
+    def key(self, options: ObjectRequestOptions) -> str:
         """Return a digest of everything that affects the answer, which excludes the URL and the API key."""
         body = {**self.body(options), "max_tokens": options.max_tokens}
         body.pop("max_completion_tokens", None)

@@ -1,4 +1,4 @@
-"""The default prompts for paraphrases, pairs and questions, and the message built from a prompt and a passage.
+"""The default prompts for texts, questions and verdicts, and the message built from a prompt and a passage.
 
 Every message has the role `user`, because no other role is supported by all models. A message consists of the prompt,
 the texts written so far, and the required form of the answer.
@@ -9,7 +9,7 @@ from typing import Any
 
 from kib.records import Passage
 
-__all__ = ["FORMS", "PAIRS", "PARAPHRASES", "QUESTIONS", "SPECIFIC", "check_template", "render"]
+__all__ = ["FORMS", "GRADES", "PAIRS", "PARAPHRASES", "QUESTIONS", "RUBRIC", "SPECIFIC", "check_template", "render"]
 
 PASSAGE = """
 {% if passage.title %}
@@ -62,6 +62,17 @@ Questions:
 {% endfor %}
 """
 )
+
+GRADES = {"correct": 1.0, "partly correct": 0.5, "incorrect": 0.0}
+"""The default grades of a judge, each with its score."""
+
+RUBRIC = """Grade an answer to a question against the accepted answers. The accepted answers are right, even if you believe otherwise, and one of them is enough.
+- "correct": the answer states an accepted answer, possibly in other words, in another language or within a longer text, and states nothing that contradicts it.
+- "partly correct": the answer states a part of an accepted answer, or states it less precisely, and states nothing that contradicts it.
+- "incorrect": anything else, such as a different answer, several answers that exclude each other, or no answer.
+Style, spelling, length and additional facts do not change the grade.
+"""  # noqa: E501
+"""The default rules by which a judge grades an answer."""
 
 FORMS: Mapping[str, str] = {
     "paraphrases": '{"paraphrases": ["…"]}, a list of exactly {count} texts',

@@ -9,9 +9,10 @@ dictionary and a `SimpleQueue` with the main thread. Every operation on these ob
 
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator, MutableMapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,11 +20,16 @@ from typing import Any, Generic, Protocol, TypeVar
 from kib.errors import InputError
 from kib_openai.completion import Completion, stored_completion
 from kib_openai.endpoint import RESUME, Endpoint, RejectedRequestError, RequestFailedError, UnansweredRequestError
+from kib_openai.options import EndpointOptions
 from kib_openai.passage_jobs import AttemptsExhaustedError, FailedPassageError
 
-__all__ = ["RequestPool"]
+__all__ = ["RequestPool", "estimated_tokens", "replay", "sum_counts"]
 
 Result = TypeVar("Result")
+Request = TypeVar("Request", bound="PooledRequest")
+
+BYTES_PER_TOKEN = 4
+"""The number of UTF-8 bytes per token assumed in forecasts, which is roughly correct for English and Chinese."""
 
 MAX_UNREAD = 256
 """The maximum number of finished jobs whose results wait until an earlier job finishes."""
@@ -98,11 +104,11 @@ class RequestPool(Generic[Result]):
         """Yield the jobs' results in job order; a failed job yields no result.
 
         Raise InputError if the server rejects the first request or is down, the token budget is exhausted, or too many
-        jobs fail. Before
-        the InputError is raised, the answers to all requests in flight are awaited and stored. After Ctrl-C, SIGTERM or
-        any other error, and if the caller stops early, the answers are awaited for at most INTERRUPTED_WAIT seconds; a
-        second Ctrl-C ends this wait. If Ctrl-C arrives while the caller processes a result, this generator is only
-        closed, so it cannot tell an interruption from a caller that stops early for a different reason.
+        jobs fail. Before the InputError is raised, the answers to all requests in flight are awaited and stored. After
+        Ctrl-C, SIGTERM or any other error, and if the caller stops early, the answers are awaited for at most
+        INTERRUPTED_WAIT seconds; a second Ctrl-C ends this wait. If Ctrl-C arrives while the caller processes a result,
+        this generator is only closed, so it cannot tell an interruption from a caller that stops early for a different
+        reason.
         """
         numbered, next_number = enumerate(jobs), 0
         try:
@@ -273,3 +279,33 @@ def _remedy(error: FailedPassageError) -> str:
     if isinstance(error, AttemptsExhaustedError):
         return "raise `attempts` to send the request again, or "
     return "run the same command again to resume, or " if isinstance(error.__cause__, UnansweredRequestError) else ""
+
+
+def replay(
+    job: Generator[Request, Completion, Any], options: EndpointOptions, paid_answers: Mapping[str, str]
+) -> tuple[dict[str, Completion], Request | None]:
+    """Return a job's stored answers and its first unanswered request, or None if all requests are answered."""
+    used: dict[str, Completion] = {}
+    try:
+        request = next(job)
+        while (completion := stored_completion(paid_answers, key := request.key(options))) is not None:
+            used[key] = completion
+            request = job.send(completion)
+    except (StopIteration, FailedPassageError):
+        return used, None
+    return used, request
+
+
+def estimated_tokens(text: str) -> int:
+    """Return the number of tokens in a text that a forecast assumes."""
+    return ceil(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN)
+
+
+def sum_counts(counts: Iterable[int | None]) -> int | None:
+    """Return the sum of token counts, or None if a count is unknown."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total

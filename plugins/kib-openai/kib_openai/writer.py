@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Mapping, MutableMapping, Seque
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from math import ceil
 from typing import Any, ClassVar, Literal
 
 from kib.commands.questions import normalised
@@ -12,11 +11,10 @@ from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import DraftQuestion, Forecast, Options, SkippedPassage, Spending
 from kib.records import Passage, Recipient, Text
-from kib_openai.completion import Completion, stored_completion
+from kib_openai.completion import Completion
 from kib_openai.endpoint import Endpoint, api_key
 from kib_openai.options import WriterOptions
 from kib_openai.passage_jobs import (
-    ChatRequest,
     FailedPassageError,
     Job,
     write_pairs,
@@ -24,12 +22,9 @@ from kib_openai.passage_jobs import (
     write_questions,
 )
 from kib_openai.prompts import render
-from kib_openai.request_pool import RequestPool
+from kib_openai.request_pool import RequestPool, estimated_tokens, replay, sum_counts
 
 __all__ = ["OpenAIWriter"]
-
-BYTES_PER_TOKEN = 4
-"""The number of UTF-8 bytes per token assumed in forecasts, which is roughly correct for English and Chinese."""
 
 PAIR_TOKENS, OPTION_TOKENS, QUESTION_TOKENS, QUESTION_TEXT_TOKENS, NUMBER_TOKENS = 60, 20, 160, 25, 4
 """Numbers of tokens assumed in forecasts.
@@ -140,7 +135,7 @@ class OpenAIWriter:
         missing: dict[str, list[RequestTokens]] = {}
         for passage in passages:
             for job, estimates in self._estimated_jobs(passage, count, seed, what):
-                _, request = self._replay(job, kept or {})
+                _, request = replay(job, self.options, kept or {})
                 if request:  # identical passages share their requests
                     missing[request.key(self.options)] = estimates[request.step :]
         requests = [request for remaining in missing.values() for request in remaining]
@@ -150,10 +145,10 @@ class OpenAIWriter:
         """Count the answers used for the texts, including invalid answers, and sum the server's token counts."""
         used: dict[str, Completion] = {}  # identical passages share their requests
         for passage in passages:
-            used |= self._replay(self._text_job(passage, count, seed), kept)[0]
+            used |= replay(self._text_job(passage, count, seed), self.options, kept)[0]
         prompts = [completion.prompt_tokens for completion in used.values()]
         completions = [completion.completion_tokens for completion in used.values()]
-        return Spending(len(used), _sum(prompts), _sum(completions))
+        return Spending(len(used), sum_counts(prompts), sum_counts(completions))
 
     def _text_job(self, passage: Passage, count: int, seed: int) -> Job[list[Text]]:
         """Return the paraphrases, each preceded by the passage's title, then the pairs."""
@@ -195,7 +190,7 @@ class OpenAIWriter:
             return
         sizes = [min(o.per_call, count - done) for done in range(0, count, o.per_call)]
         if o.kind != "pairs":
-            tokens = _tokens(passage.text) + NUMBER_TOKENS
+            tokens = estimated_tokens(passage.text) + NUMBER_TOKENS
             estimates = [(self._prompt_tokens("paraphrases", passage, size), size * tokens) for size in sizes]
             yield write_paraphrases(o, passage, count, seed), estimates
         if o.kind != "paraphrases":
@@ -205,21 +200,7 @@ class OpenAIWriter:
 
     def _prompt_tokens(self, kind: str, passage: Passage, count: int, texts: Sequence[str] = ()) -> int:
         wrong = self.options.wrong_per_pair if kind == "pairs" else 0
-        return _tokens(render(kind, getattr(self.options.prompts, kind), passage, count, texts, wrong))
-
-    def _replay(
-        self, job: Job[Any], paid_answers: Mapping[str, str]
-    ) -> tuple[dict[str, Completion], ChatRequest | None]:
-        """Return a job's stored answers and its first unanswered request, or None if all requests are answered."""
-        used: dict[str, Completion] = {}
-        try:
-            request = next(job)
-            while (completion := stored_completion(paid_answers, key := request.key(self.options))) is not None:
-                used[key] = completion
-                request = job.send(completion)
-        except (StopIteration, FailedPassageError):
-            return used, None
-        return used, request
+        return estimated_tokens(render(kind, getattr(self.options.prompts, kind), passage, count, texts, wrong))
 
 
 def _no_questions(reason: str) -> InputError:
@@ -227,12 +208,3 @@ def _no_questions(reason: str) -> InputError:
         f"no question was written for the first {FIRST_PASSAGES} passages, so kib sends no further requests; {reason}; "
         "all answers are stored; use a different model or different `prompts`"
     )
-
-
-def _tokens(text: str) -> int:
-    return ceil(len(text.encode()) / BYTES_PER_TOKEN)
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
