@@ -199,3 +199,38 @@ def test_a_killed_server_of_a_writer(bench, llama, monkeypatch):
     assert "no question was kept: no questions were written for 4 passages; the first reason: passage " in broken.output
     assert "the answer was truncated" in broken.output
     assert sorted(Counter(llama.answered).values()) == [1] * len(CAPITALS)
+
+
+CHAT = """schema = 1
+name = "chat"
+[models.api]
+plugin = "openai-chat"
+model = "gemma"
+base_url = "URL/v1"
+api_key_env = ""
+retries = 0
+concurrency = 1
+timeout = 600.0
+[tasks.capitals]
+plugin = "file"
+path = "open.jsonl"
+scoring = "contains"
+max_tokens = 4
+[methods.base]
+"""
+
+
+def test_a_server_of_a_chat_model_that_is_killed_twice(bench, llama):
+    """However often the server of a chat model dies, each run keeps all answers so far, and nothing is asked twice."""
+    pytest.importorskip("kib_openai")
+    rows = [{"question": f"What is the capital of {land}?", "answer": city} for land, city in CAPITALS.items()]
+    bench.write(CHAT.replace("URL", llama.url), open_jsonl="\n".join(map(json.dumps, rows)))
+    for lives in (1, 3):
+        llama.lives = lives
+        failed = bench.call("run", "bench.toml", "-q")
+        assert failed.exit_code not in (0, 1, 2)
+        assert "Traceback" not in failed.output
+        assert len(llama.answered) == lives
+        llama.start()
+    assert bench.call("run", "bench.toml", "-q").exit_code == 0
+    assert sorted(Counter(llama.answered).values()) == [1] * len(CAPITALS)
