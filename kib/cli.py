@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from kib import __version__
-from kib.errors import InputError, KibError, OutputError, PluginCallError, SpecError, StepError, TableError
+from kib.errors import (
+    InputError,
+    KibError,
+    OutputError,
+    PluginCallError,
+    ServerUnavailableError,
+    SpecError,
+    StepError,
+    TableError,
+)
 from kib.streams import lost_output, prepare_streams, write_json, write_styled, write_text
 from kib.support.disk_errors import explain_os_error, is_disk_full
 from kib.support.phrases import counted
@@ -205,7 +214,8 @@ def run(spec: Path, results: Path, work: Path, trust_remote_code: bool, verify: 
         raise
     _print_table([stored], "terminal", progress=_progress(quiet))
     if failures:
-        raise StepError(failure_message(failures, len(plan.cells)))
+        down = all(failure.unavailable for failure in failures.values())
+        raise (ServerUnavailableError if down else StepError)(failure_message(failures, len(plan.cells)))
 
 
 @main.command()
@@ -345,7 +355,9 @@ def retrieve(
         _write_runs(retrieval.trec_runs(report, unit), run_file)
     _print(retrieval.render(report, form, show or 0), form, end="")
     if report.failures:
-        raise StepError("\n".join(f"retrievers.{name}: {why}" for name, why in report.failures.items()))
+        raise (ServerUnavailableError if report.awaits_server else StepError)(
+            "\n".join(f"retrievers.{name}: {why}" for name, why in report.failures.items())
+        )
 
 
 def _write_runs(runs: Mapping[str, str], name: str) -> None:
@@ -397,7 +409,8 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
 )
 @click.option(
     "--check", "baseline", type=click.Path(path_type=Path),
-    help="Compare the table with a stored baseline; exit with code 1 if any row is worse.",
+    help="Compare the table with a stored baseline; exit with code 1 if any row is worse, and with code 5 if only "
+    "results of a server that did not answer are missing.",
 )  # fmt: skip
 @click.option(
     "--update-baseline", type=click.Path(path_type=Path), help="Store this table as the baseline for --check."
@@ -427,6 +440,11 @@ def leaderboard(
         _report(f"{update_baseline}: stored")
     if baseline:
         compare_with_baseline(table, baseline, _report)
+    if table.awaits_server:
+        raise ServerUnavailableError(
+            "the table is incomplete, because a server did not answer (see above); run the benchmark again with "
+            "`kib run`"
+        )
     if not table.complete:
         raise TableError("the table is incomplete: some cells are missing or failed (see above)")
 

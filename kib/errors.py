@@ -9,7 +9,9 @@ KibError
 │   └── PluginError     2  a missing, broken, ambiguous or malformed plugin
 ├── BusyError           2  a different run uses the results folder
 ├── StepError           3  a step of a run failed; all other steps finished
-│   └── MissingAnswersError  3  a server did not answer some requests, but answered all others
+│   ├── MissingAnswersError     3  a server rejected or did not answer some requests, but answered all others
+│   ├── ServerUnavailableError  5  a server cannot be reached, is overloaded or does not answer
+│   └── UnansweredRequestsError 5  a MissingAnswersError and ServerUnavailableError: no request was rejected
 ├── OutputError         4  the command succeeded, but standard output could not be written
 └── TableError          1  a leaderboard's check failed, or a cell is missing or failed
 
@@ -34,9 +36,11 @@ __all__ = [
     "PluginError",
     "PromptTemplateError",
     "PromptTooLongError",
+    "ServerUnavailableError",
     "SpecError",
     "StepError",
     "TableError",
+    "UnansweredRequestsError",
 ]
 
 
@@ -103,7 +107,23 @@ class StepError(KibError):
 
 
 class MissingAnswersError(StepError):
-    """A server did not answer some requests, but answered all others; the other answers are stored."""
+    """A server rejected or did not answer some requests, but answered all others; the other answers are stored."""
+
+
+class ServerUnavailableError(StepError):
+    """A server cannot be reached, is overloaded or does not answer, so nothing is known about the missing results.
+
+    Any plugin may raise this error. Its failures have an exit code of their own, so that CI does not mistake a server
+    that is down for a worse result.
+    """
+
+    exit_code: ClassVar[int] = 5
+
+
+class UnansweredRequestsError(MissingAnswersError, ServerUnavailableError):
+    """A server did not answer some requests, rejected none, and answered all others."""
+
+    exit_code: ClassVar[int] = 5
 
 
 class OutputError(KibError):

@@ -88,10 +88,10 @@ class Lab:
             for name, group, score, values, found, some, prompt, probe in rows
         ]
 
-    def fail(self, method, task="new", error="out of memory", **more):
+    def fail(self, method, task="new", error="out of memory", unavailable=False, **more):
         """Plan a cell and record a failure for the cell."""
         cell = self.plan(method, task, **more)
-        self.failures[cell.id] = Failure("answers", error)
+        self.failures[cell.id] = Failure("answers", error, unavailable)
         return cell
 
     def save(self):

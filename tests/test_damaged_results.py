@@ -8,6 +8,7 @@ import pytest
 
 from kib.errors import InputError
 from kib.progress import SilentProgress
+from kib.store.result_records import Failure
 from kib.store.sealed_json import read_sealed
 
 VALIDATION = "m/rag,k=1/people,0-shot,validation"
@@ -102,7 +103,7 @@ class Recorder(SilentProgress):
 def test_damaged_plans_failures_and_statistics_are_repaired(copy, name, damage):
     """`kib leaderboard` rejects a damaged plan or failure list but not damaged statistics; a run repairs the file."""
     if name == "failures.json":
-        copy.results.save_failures({"m/x": {"step": "answers0", "error": "none"}})
+        copy.results.save_failures({"m/x": Failure("answers0", "none")})
     table, path = copy.call("leaderboard").output, copy.results.folder / name
     path.write_bytes(damage(path.read_bytes()))
     refused = copy.call("leaderboard")

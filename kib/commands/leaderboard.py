@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kib.errors import InputError, TableError
+from kib.errors import InputError, ServerUnavailableError, TableError
 from kib.leaderboard import PublishedResults, Table, baseline, check
 from kib.published.load import is_published, load_published, published_in
 from kib.spec.load import load_spec
@@ -56,7 +56,11 @@ def store_baseline(table: Table, path: Path) -> None:
 
 
 def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None]) -> None:
-    """Compare a table with a stored baseline; report harmless changes, and raise TableError for worse results."""
+    """Compare a table with a stored baseline, and report harmless changes.
+
+    Raises TableError for worse results, and ServerUnavailableError if only results of a server that did not answer are
+    missing.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -68,5 +72,8 @@ def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None
     for change in changes.noted:
         report(f"changed: {change}")
     if changes.failed:
-        raise TableError("\n".join([f"worse than {path}:", *changes.failed]))
+        raise TableError("\n".join([f"worse than {path}:", *changes.failed, *changes.unavailable]))
+    if changes.unavailable:
+        found = "no measured row is worse, but a server did not answer, so some rows cannot be compared:"
+        raise ServerUnavailableError("\n".join([f"{path}: {found}", *changes.unavailable]))
     report(f"{path}: no row is worse")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kib.errors import InputError
+from kib.errors import KibError
 from kib.harness.server_backends import CAPABILITIES
 from kib.interfaces import ProbedModel
 from kib.run.failures import explain_error
@@ -23,7 +23,7 @@ def probe_servers(
         cells = [prepared for prepared in ready if prepared.plan.cell.model == name]
         try:
             lines += _probe(steps, name, cells, problems)
-        except InputError as error:
+        except KibError as error:
             problems[f"models.{name}: {error}"] = len(cells)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             problems[explain_error(steps.context.work, "testing servers", error)] = len(cells)

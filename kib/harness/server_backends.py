@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from kib.errors import InputError, KibError, StepError
+from kib.errors import InputError, KibError, ServerUnavailableError
 from kib.harness.requests import answer
 from kib.records import Request
 from kib.support.chat_messages import messages_of
@@ -59,7 +59,7 @@ SHOWN_CHARACTERS = 300
 """The number of characters of a server's message that an error message quotes."""
 
 
-class ServerFailedError(StepError):
+class ServerFailedError(ServerUnavailableError):
     """A server did not answer a request; `problem` is the message without the advice for a run."""
 
     def __init__(self, problem: str) -> None:

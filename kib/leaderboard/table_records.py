@@ -44,11 +44,14 @@ class BenchmarkLine:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A planned cell without a result, with the reason for the missing result."""
+    """A planned cell without a result, with the reason for the missing result.
+
+    The state of a failed cell is "unavailable" if the reason is a server that did not answer.
+    """
 
     benchmark: str
     cell: str
-    state: Literal["missing", "failed"]
+    state: Literal["missing", "failed", "unavailable"]
     reason: str
 
 
@@ -297,3 +300,8 @@ class Table:
     def complete(self) -> bool:
         """Whether every planned cell has a result."""
         return not self.missing
+
+    @property
+    def awaits_server(self) -> bool:
+        """Whether cells have no result, and the only reason is a server that did not answer."""
+        return bool(self.missing) and all(one.state == "unavailable" for one in self.missing)

@@ -7,7 +7,7 @@ from itertools import chain, compress
 from operator import not_
 from typing import Any
 
-from kib.errors import InputError, MissingAnswersError
+from kib.errors import InputError, MissingAnswersError, ServerUnavailableError
 from kib.harness.backends import environment, free, quiet
 from kib.interfaces import SizedModel
 from kib.plan.planner import Plan
@@ -126,10 +126,10 @@ class _Run:
         try:
             return compute()
         except Exception as error:  # noqa: BLE001 - any error in a plugin affects only the plugin's cells
-            message = explain_error(self.work, doing, error)
+            message, unavailable = explain_error(self.work, doing, error), isinstance(error, ServerUnavailableError)
             for cell in cells:
                 if not self.results.has(cell.cell):
-                    self.failures.setdefault(cell.cell.id, Failure(doing, message))
+                    self.failures.setdefault(cell.cell.id, Failure(doing, message, unavailable))
             return None
 
     def _measure(self, weights: WeightsStep) -> None:
@@ -285,13 +285,17 @@ class _Run:
 def _ask_all(
     lists: Sequence[list[Request]], ask: Callable[[list[Request]], dict[str, float]]
 ) -> tuple[list[dict[str, float]], MissingAnswersError | None]:
-    """Ask several lists of requests; return the seconds of each list, and the last error about missing answers."""
+    """Ask several lists of requests; return the seconds of each list, and an error about missing answers.
+
+    A rejected request is returned rather than an unanswered request, because only the latter may be answered later.
+    """
     times, failure = [], None
     for requests in lists:
         try:
             times.append(ask(requests))
         except MissingAnswersError as error:
-            failure = error
+            if failure is None or isinstance(failure, ServerUnavailableError):
+                failure = error
     return times, failure
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "TrainingRecord",
     "cell_from_json",
     "cell_to_json",
+    "failures_to_json",
     "plan_from_json",
     "plan_to_json",
     "score_to_json",
@@ -227,6 +228,7 @@ class Failure:
 
     step: str
     error: str
+    unavailable: bool = False  # whether a server that did not answer is the reason; older versions did not record it
 
 
 PLAN = TypeAdapter(BenchmarkPlan)
@@ -280,6 +282,15 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
     }  # as in results without written answers
     absent |= {"output_tokens"} if result.output_tokens is None else set()
     return {key: one for key, one in fields.items() if key not in absent}
+
+
+def failures_to_json(failures: Mapping[str, Failure]) -> dict[str, dict[str, Any]]:
+    """Convert failures to the JSON object stored in `failures.json`; `unavailable` is stored only if it is true."""
+    fields = {cell: asdict(failure) for cell, failure in failures.items()}
+    return {
+        cell: {key: value for key, value in one.items() if key != "unavailable" or value}
+        for cell, one in fields.items()
+    }
 
 
 def score_to_json(score: Score) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from kib.store.result_records import (
     Times,
     cell_from_json,
     cell_to_json,
+    failures_to_json,
     plan_from_json,
     plan_to_json,
     score_to_json,
@@ -241,7 +242,7 @@ class Results:
         """Replace the list of failed cells; if the list is empty, delete the file."""
         path = self.folder / "failures.json"
         if failures:
-            write_text(path, indented_json(sealed(failures)))
+            write_text(path, indented_json(sealed(failures_to_json(failures))))
         else:
             path.unlink(missing_ok=True)
 

@@ -77,6 +77,26 @@ def test_failed_and_removed_cells_fail(lab):
     assert "lab/tiny/ft/new,0-shot: removed: the plan no longer contains this arm" in everything.failed
 
 
+def test_a_server_that_did_not_answer_is_not_worse(lab):
+    """Cells that failed because a server did not answer, and gains over such cells, are listed apart from failures."""
+
+    def change(lab):
+        lab.cells.pop(0)
+        lab.fail("base", salt="new", error="no answer", unavailable=True)
+
+    found = changed(measured(lab), change)
+    assert found.failed == ()
+    waiting = "this arm has no gain at the moment: base has no result: failed at answers: no answer"
+    assert list(found.unavailable) == [
+        f"lab/{lab.cells[-1].id}: failed at answers: no answer",
+        f"lab/tiny/ft/new,0-shot: {waiting}",
+        f"lab/tiny/rag,k=1/new,0-shot: {waiting}",
+    ]
+    lab.fail("ft", seed=2, error="boom")
+    assert not lab.table().awaits_server
+    assert changed(lab, lambda lab: lab.cells.pop(0)).failed
+
+
 def test_gains_that_can_no_longer_be_computed_fail(lab):
     """If a gain can no longer be computed, the baseline check fails and states the reason."""
     found = changed(measured(lab), lambda lab: again(lab, 1, 14, "rag", k=1, where=NEW))

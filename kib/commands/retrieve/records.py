@@ -86,7 +86,8 @@ class Block:
 class Report:
     """All results for a corpus; `failures` contains the reason for each retriever that failed.
 
-    `collection` contains the passages that the hits name.
+    `collection` contains the passages that the hits name. `awaits_server` states whether retrievers failed only because
+    a server did not answer.
     """
 
     corpus: str
@@ -95,3 +96,4 @@ class Report:
     blocks: tuple[Block, ...]
     failures: Mapping[str, str]
     collection: Passages
+    awaits_server: bool = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from kib.commands.announce import announce
 from kib.commands.retrieve.queries import of_corpus, of_file, of_tasks
 from kib.commands.retrieve.records import Block, By, Line, QuerySet, Report
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib.interfaces import GoldRetriever
 from kib.plan.planner import Plan, hits_of_queries, hits_of_task
 from kib.plan.steps import HitsStep
@@ -73,7 +73,8 @@ def retrieve(path: Path, request: SearchRequest, work: Work, progress: Progress)
         )
     searcher = _Searcher(steps, corpus, request.depth, Counter(map(document_id, passages.ids)))
     blocks = tuple(searcher.block(queries, retrievers) for queries in sets)
-    return Report(corpus, len(passages.ids), request.depth, blocks, searcher.failures, passages)
+    failures, down = searcher.failures, searcher.unavailable
+    return Report(corpus, len(passages.ids), request.depth, blocks, failures, passages, down == failures.keys())
 
 
 def read_spec(path: Path, request: SearchRequest) -> Spec:
@@ -151,6 +152,7 @@ class _Searcher:
         self.depth = depth
         self.sizes = sizes  # the number of passages of each document
         self.failures: dict[str, str] = {}
+        self.unavailable: set[str] = set()  # the failed retrievers whose server did not answer
 
     def block(self, queries: QuerySet, retrievers: Sequence[str]) -> Block:
         """Return the results of all working retrievers for one set of queries."""
@@ -165,6 +167,7 @@ class _Searcher:
             hits = self._counting_hits(self.steps.hits(step), queries)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the other retrievers continue
             self.failures[retriever] = explain_error(work, f"searching with {retriever}", error)
+            self.unavailable |= {retriever} if isinstance(error, ServerUnavailableError) else set()
         else:
             return Line(
                 retriever,

@@ -51,7 +51,7 @@ class Arm:
             return "measured"
         if self.results:
             return "incomplete"
-        return "failed" if any(one.state == "failed" for one in self.missing) else "missing"
+        return "missing" if all(one.state == "missing" for one in self.missing) else "failed"
 
     @property
     def reason(self) -> str:
@@ -104,7 +104,7 @@ def _arm(
         elif cell.id in failures:
             failure = failures[cell.id]
             reason = one_line(f"failed at {failure.step}: {failure.error}")
-            missing.append(Missing(plan.name, cell.id, "failed", reason))
+            missing.append(Missing(plan.name, cell.id, "unavailable" if failure.unavailable else "failed", reason))
         else:
             missing.append(Missing(plan.name, cell.id, "missing", "not measured"))
     method, task = plan.methods[cells[0].method], plan.tasks[cells[0].task]

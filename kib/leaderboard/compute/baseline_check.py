@@ -1,7 +1,7 @@
 """The check for continuous integration: compares a table with a stored baseline."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -34,10 +34,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Sentences about changes since the baseline; only the sentences in `failed` make the check fail."""
+    """Sentences about changes since the baseline; the sentences in `noted` do not make the check fail.
+
+    `unavailable` describes what cannot be compared because a server did not answer.
+    """
 
     failed: tuple[str, ...]
     noted: tuple[str, ...]
+    unavailable: tuple[str, ...] = ()
 
 
 def baseline(table: Table) -> str:
@@ -65,20 +69,46 @@ def check(table: Table, text: str) -> Changes:
     """Compare a table with the text of a baseline.
 
     The check fails if a gain is below the baseline's interval, if an arm, a seed or a gain is missing, or if any cell
-    is missing or failed. New arms, new seeds and gains above the interval are only reported. Raises InputError for an
-    invalid baseline.
+    is missing or failed. New arms, new seeds and gains above the interval are only reported. Arms without a gain
+    because a server did not answer are listed separately. Raises InputError for an invalid baseline.
     """
     entries = _read(table, text)
     rows = {f"{row.benchmark}/{row.place}": row for row in table.rows}
-    failed = [f"{one.benchmark}/{one.cell}: {one.reason}" for one in table.missing]
+    failed = [f"{one.benchmark}/{one.cell}: {one.reason}" for one in table.missing if one.state != "unavailable"]
+    unavailable = [f"{one.benchmark}/{one.cell}: {one.reason}" for one in table.missing if one.state == "unavailable"]
+    waiting = _references_that_await_a_server(table)
     noted: list[str] = []
     for name, entry in entries.items():
         if name not in rows:
             failed.append(f"{name}: removed: the plan no longer contains this arm")
             continue
-        _compare(name, rows[name], entry, failed, noted)
+        row = rows[name]
+        if entry["gain"] is not None and row.status == "measured" and _reference(row) in waiting:
+            unavailable.append(f"{name}: this arm has no gain at the moment: {row.reason}")
+            row = replace(row, status="incomplete")
+        _compare(name, row, entry, failed, noted)
     noted += [f"{name}: new" for name in rows if name not in entries]
-    return Changes(tuple(failed), tuple(noted))
+    return Changes(tuple(failed), tuple(noted), tuple(unavailable))
+
+
+_Place = tuple[str, str, str, int, str | None]
+
+
+def _reference(row: ArmRow) -> _Place:
+    """Return the benchmark, model, task, number of shots and name of the arm that a row's gain is measured against."""
+    return (row.benchmark, row.model, row.task, row.shots, row.reference)
+
+
+def _references_that_await_a_server(table: Table) -> set[_Place]:
+    """Return the arms without a result for which a server that did not answer is the only reason."""
+    down = {(one.benchmark, one.cell) for one in table.missing if one.state == "unavailable"}
+    other = {(one.benchmark, one.cell) for one in table.missing} - down
+    return {
+        (row.benchmark, row.model, row.task, row.shots, row.arm)
+        for row in table.rows
+        if any((row.benchmark, cell) in down for cell in row.cells)
+        and not any((row.benchmark, cell) in other for cell in row.cells)
+    }
 
 
 def _compare(name: str, row: ArmRow, entry: _Entry, failed: list[str], noted: list[str]) -> None:

@@ -1,17 +1,22 @@
 """The sentences below a table: missing results, the meaning of columns and warnings, and the environment."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from kib.leaderboard.compute.row_warnings import WARNING_MEANINGS
 from kib.leaderboard.table_records import ArmRow, Table
 from kib.safe_text import one_line
 from kib.statistics.paired_test import FLIPS, MOST_ENUMERATED
+from kib.support.phrases import join
 from kib.text_metrics.metrics import MEANINGS
 
 __all__ = ["legend", "missing_results"]
 
 NAMED_CELLS = 3
 """The maximum number of listed cells without a row (validation questions or a probe)."""
+
+STATES = {"missing": "missing", "failed": "failed", "unavailable": "failed because a server did not answer,"}
+"""The words for cells without a result, by state, as in `2 failed of 9 planned`."""
 
 COLUMN_MEANINGS = {
     "share": (
@@ -55,12 +60,11 @@ def missing_results(table: Table) -> str:
     """Return a sentence about cells without a result, or "" if the table is complete."""
     if not table.missing:
         return ""
-    failed = sum(1 for one in table.missing if one.state == "failed")
-    kinds = ((len(table.missing) - failed, "missing"), (failed, "failed"))
-    parts = [f"{count} {state}" for count, state in kinds if count]
+    counts = Counter[str](one.state for one in table.missing)
+    parts = [f"{counts[state]} {word}" for state, word in STATES.items() if counts[state]]
     sentence = (
-        f"Cells without a result: {' and '.join(parts)} of {table.cells} planned. A row has a result only if all of "
-        "its seeds have been measured."
+        f"Cells without a result: {join(parts)} of {table.cells} planned. A row has a result only if all of its seeds "
+        "have been measured."
     )
     shown = {cell for row in table.rows for cell in row.cells}
     without_row = [f"{one.cell} ({one.reason})" for one in table.missing if one.cell not in shown]

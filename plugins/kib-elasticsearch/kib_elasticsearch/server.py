@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib.support.recipients import require_allowed
 from kib_elasticsearch.connection_settings import find_recipients, read_connection_settings
 from kib_elasticsearch.error_messages import (
@@ -48,12 +48,12 @@ class RetryTimer:
         self.retries = 0
 
     def wait(self, reason: str) -> None:
-        """Wait before the next retry; raise InputError with `reason` if the total wait would exceed `patience`."""
+        """Wait before the next retry; raise ServerUnavailableError if the total wait would exceed `patience`."""
         seconds = min(FIRST_WAIT * 2**self.retries, LONGEST_WAIT)
         patience = self.server.options.patience
         if self.server.stop_retrying.is_set() or time.monotonic() + seconds > self.started + patience:
             resume = "; the server keeps the documents that were already sent; run the same command again to resume"
-            raise InputError(
+            raise ServerUnavailableError(
                 f"{self.server.addresses}: {reason}; kib gave up after {patience:g} seconds (`patience`)"
                 f"{resume if self.server.has_answered else ''}"
             )
@@ -85,7 +85,8 @@ class Server:
     def call(self, request: Callable[["Elasticsearch"], Answer]) -> Answer:
         """Send a request and return the response; retry while the server is unavailable or busy.
 
-        Raise InputError if a retry cannot help, or if the request still fails after `patience` seconds.
+        Raise InputError if a retry cannot help, and ServerUnavailableError if the request still fails after `patience`
+        seconds.
         """
         from elasticsearch import ApiError, ElasticsearchWarning, TransportError
 

@@ -6,7 +6,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from kib.errors import InputError
+from kib.errors import KibError
 from kib.records import Passage, Query
 from kib.testing import make_plugin
 from kib_elasticsearch import Elasticsearch
@@ -35,7 +35,7 @@ def secured(node, monkeypatch):
 
 def failure(retriever, folder, passages=GIVEN):
     """Return the error message of a failed build, which must be a single line."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(KibError) as caught:
         retriever.build(passages, folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)

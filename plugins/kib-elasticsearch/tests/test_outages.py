@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib.records import Passage
 from kib_elasticsearch.index_metadata import read_metadata
 
@@ -108,12 +108,13 @@ def test_a_server_that_remains_unavailable(
     retriever.build(synthetic(COUNT), whole)
     retriever.search(whole, queries[:1], 20)
     with pytest.raises(
-        InputError, match=r"no server is listening .*; kib gave up after 1 seconds \(`patience`\); the server keeps"
+        ServerUnavailableError,
+        match=r"no server is listening .*; kib gave up after 1 seconds \(`patience`\); the server keeps",
     ):
         make(frail_node, bulk_passages=100, patience=1).build(
             disturbed(synthetic(COUNT), COUNT // 2, frail_node.kill), part
         )
-    with pytest.raises(InputError, match="no server is listening at this address"):
+    with pytest.raises(ServerUnavailableError, match="no server is listening at this address"):
         make(frail_node, patience=0).build(synthetic(COUNT), part)
     assert 0 < read_metadata(part).sent.passages < COUNT
     started = frail_node.start_in_background()

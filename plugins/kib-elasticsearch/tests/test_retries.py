@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib.records import Passage
 from kib.testing import make_plugin
 from kib_elasticsearch import Elasticsearch, server
@@ -76,7 +76,9 @@ def test_a_request_without_a_response_is_repeated(scripted, caplog):
 def test_patience(scripted):
     """A request raises an error if the server remains busy for longer than `patience`."""
     target, _ = scripted([created(429, 429, 429)], patience=0)
-    with pytest.raises(InputError, match=r"new documents \(429: too many documents\); kib gave up after 0 seconds"):
+    with pytest.raises(
+        ServerUnavailableError, match=r"new documents \(429: too many documents\); kib gave up after 0 seconds"
+    ):
         send(target)
 
 
@@ -84,7 +86,8 @@ def test_timeout(scripted):
     """The error for a server that does not respond in time states the timeout."""
     target, _ = scripted([lambda: time.sleep(2)], timeout=1, patience=0)
     with pytest.raises(
-        InputError, match=r"the server sent no answer within 1 seconds \(`timeout`\); kib gave up after 0 seconds"
+        ServerUnavailableError,
+        match=r"the server sent no answer within 1 seconds \(`timeout`\); kib gave up after 0 seconds",
     ):
         send(target)
 

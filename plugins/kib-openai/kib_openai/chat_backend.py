@@ -5,14 +5,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kib.errors import InputError, MissingAnswersError
+from kib.errors import InputError, MissingAnswersError, ServerUnavailableError, UnansweredRequestsError
 from kib.identity import canonical, digest
 from kib.records import FINGERPRINT, ServedAnswer
 from kib.run.token_budget import DEFAULT_ANSWER_TOKENS
 from kib.support.chat_messages import messages_of
 from kib.support.phrases import counted
 from kib_openai.completion import Completion
-from kib_openai.endpoint import RESUME, Endpoint, RequestFailedError
+from kib_openai.endpoint import RESUME, Endpoint, RequestFailedError, UnansweredRequestError
 from kib_openai.options import ModelOptions
 from kib_openai.request_pool import PooledJob, RequestPool
 
@@ -91,22 +91,27 @@ class ChatBackend:
         """Store the answer of each request as soon as the answer arrives.
 
         A request that the server rejects or never answers does not stop the others. Raises MissingAnswersError if such
-        requests remain, and InputError if the server does not answer the first requests or is down.
+        requests remain (UnansweredRequestsError if none of them was rejected), InputError if the server rejects the
+        first requests, and ServerUnavailableError if the server is down.
         """
         asked = [ModelRequest.of(*instance.args) for instance in requests]
         endpoint = Endpoint(self.options)
-        pool: RequestPool[str] = RequestPool(endpoint, _Received(asked, self.options, store, self._note))
+        pool: RequestPool[RequestFailedError | None] = RequestPool(
+            endpoint, _Received(asked, self.options, store, self._note)
+        )
         pool.accepted_requests = 1  # rejected requests end no run before all others are asked
-        failures: list[str] = []
-        with closing(pool.run(map(_job, asked))) as reasons:
-            for number, reason in enumerate(reasons, 1):
-                failures += [endpoint.without_key(reason)] if reason else []
+        failures: list[RequestFailedError] = []
+        with closing(pool.run(map(_job, asked))) as outcomes:
+            for number, failure in enumerate(outcomes, 1):
+                failures += [failure] if failure else []
                 if len(failures) == number == FIRST_REQUESTS:
-                    reasons.throw(InputError(f"{failures[0]}; the first {FIRST_REQUESTS} requests have no answer"))
+                    kind = ServerUnavailableError if _all_unanswered(failures) else InputError
+                    reason = endpoint.without_key(str(failures[0]))
+                    outcomes.throw(kind(f"{reason}; the first {FIRST_REQUESTS} requests have no answer"))
         if failures:
-            count, total = counted(len(failures), "request"), len(asked)
-            raise MissingAnswersError(
-                f"{failures[0]}; {count} of {total:,} {'has' if len(failures) == 1 else 'have'} no answer; {RESUME}"
+            reason, count, total = endpoint.without_key(str(failures[0])), counted(len(failures), "request"), len(asked)
+            raise (UnansweredRequestsError if _all_unanswered(failures) else MissingAnswersError)(
+                f"{reason}; {count} of {total:,} {'has' if len(failures) == 1 else 'have'} no answer; {RESUME}"
             )
 
     def _note(self, completion: Completion) -> None:
@@ -115,13 +120,18 @@ class ChatBackend:
             self.notes.append(remark)
 
 
-def _job(request: ModelRequest) -> PooledJob[str]:
-    """Request an answer; return the reason if there is none, or ""."""
+def _job(request: ModelRequest) -> PooledJob[RequestFailedError | None]:
+    """Request an answer; return the error if there is no answer, or None."""
     try:
         yield request
     except RequestFailedError as error:
-        return str(error)
-    return ""
+        return error
+    return None
+
+
+def _all_unanswered(failures: Sequence[RequestFailedError]) -> bool:
+    """Return whether the server rejected none of the failed requests."""
+    return all(isinstance(failure, UnansweredRequestError) for failure in failures)
 
 
 def _remark(completion: Completion) -> str:

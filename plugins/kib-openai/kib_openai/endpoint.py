@@ -1,4 +1,4 @@
-"""Requests to a chat endpoint, with retries; failures raise a one-sentence InputError without the API key."""
+"""Requests to a chat endpoint, with retries; failures raise a one-sentence KibError without the API key."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib.support.recipients import require_allowed
 from kib.support.retries import asked_wait, wait_before_retry
 from kib_openai.completion import Completion, parse_completion
@@ -46,7 +46,10 @@ class RejectedRequestError(RequestFailedError):
 
 
 class UnansweredRequestError(RequestFailedError):
-    """The server accepted the connection for one request, but every attempt ended without an answer."""
+    """The server accepted the connection for one request, but every attempt ended without an answer.
+
+    The caller raises ServerUnavailableError if the run cannot continue without the answer.
+    """
 
 
 class Endpoint:
@@ -77,7 +80,7 @@ class Endpoint:
         """Send a request and return the completion.
 
         Raise InputError immediately if retrying cannot help. After the last retry, raise UnansweredRequestError, or
-        InputError if the server cannot be reached or limits the rate of requests (429).
+        ServerUnavailableError if the server cannot be reached or limits the rate of requests (429).
         """
         import httpx2
 
@@ -105,7 +108,7 @@ class Endpoint:
                 break
         tries = f" after {retry + 1} attempts" if retry else ""
         if unavailable:
-            raise InputError(f"{self.url}: {reason}{tries}; {RESUME}")
+            raise ServerUnavailableError(f"{self.url}: {reason}{tries}; {RESUME}")
         raise UnansweredRequestError(f"{self.url}: {reason}{tries}")
 
     def _wait(self, retry: int, requested: float | None) -> bool:

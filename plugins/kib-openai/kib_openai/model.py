@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from kib.errors import InputError
+from kib.errors import InputError, KibError
 from kib.interfaces import Options
 from kib.records import Recipient, Weights
 from kib.support.chat_messages import chat_as_text
@@ -89,7 +89,7 @@ class OpenAIChatModel:
             endpoint = Endpoint(self.options.model_copy(update={"retries": 0}))
             try:
                 endpoint.send(TEST.body(self.options))
-            except InputError as error:
+            except KibError as error:
                 reasons["generate_until"] = endpoint.without_key(str(error))
             finally:
                 endpoint.close()

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Protocol, TypeVar
 
-from kib.errors import InputError
+from kib.errors import InputError, KibError, ServerUnavailableError
 from kib_openai.completion import Completion, stored_completion
 from kib_openai.endpoint import RESUME, Endpoint, RejectedRequestError, RequestFailedError, UnansweredRequestError
 from kib_openai.options import EndpointOptions
@@ -103,12 +103,12 @@ class RequestPool(Generic[Result]):
     def run(self, jobs: Iterable[PooledJob[Result]]) -> Generator[Result, None, None]:
         """Yield the jobs' results in job order; a failed job yields no result.
 
-        Raise InputError if the server rejects the first request or is down, the token budget is exhausted, or too many
-        jobs fail. Before the InputError is raised, the answers to all requests in flight are awaited and stored. After
-        Ctrl-C, SIGTERM or any other error, and if the caller stops early, the answers are awaited for at most
-        INTERRUPTED_WAIT seconds; a second Ctrl-C ends this wait. If Ctrl-C arrives while the caller processes a result,
-        this generator is only closed, so it cannot tell an interruption from a caller that stops early for a different
-        reason.
+        Raise InputError if the server rejects the first request, the token budget is exhausted, or too many jobs fail,
+        and ServerUnavailableError if the server is down. Before such an error is raised, the answers to all requests in
+        flight are awaited and stored. After Ctrl-C, SIGTERM or any other error, and if the caller stops early, the
+        answers are awaited for at most INTERRUPTED_WAIT seconds; a second Ctrl-C ends this wait. If Ctrl-C arrives
+        while the caller processes a result, this generator is only closed, so it cannot tell an interruption from a
+        caller that stops early for a different reason.
         """
         numbered, next_number = enumerate(jobs), 0
         try:
@@ -121,7 +121,7 @@ class RequestPool(Generic[Result]):
                     self._collect_answers()
                 elif self.all_started:
                     return
-        except InputError:
+        except KibError:
             self.last_wait = None
             raise
         finally:
@@ -169,7 +169,8 @@ class RequestPool(Generic[Result]):
         self.failed_jobs += 1
         self.finished[number] = []
         if self.failed_jobs > self.may_miss:
-            raise InputError(
+            kind = ServerUnavailableError if isinstance(error.__cause__, UnansweredRequestError) else InputError
+            raise kind(
                 f"{self.endpoint.without_key(str(error))}; all answers are stored; {_remedy(error)}raise `may_miss` "
                 f"(currently {self.may_miss}) to let more passages remain without text"
             )
@@ -239,7 +240,7 @@ class RequestPool(Generic[Result]):
         return outcome
 
     def _check_server(self, waiting: _WaitingJob[Result], error: UnansweredRequestError) -> None:
-        """Raise InputError if the last MAX_UNANSWERED requests are unanswered and the server answers no other request.
+        """Raise ServerUnavailableError if the last MAX_UNANSWERED requests and all others have no answer.
 
         Requests that fail while the server answers other requests are not counted, even if they fail together.
         """
@@ -247,7 +248,9 @@ class RequestPool(Generic[Result]):
             self.unanswered.clear()
         self.unanswered.add(waiting.request)
         if len(self.unanswered) == MAX_UNANSWERED:
-            raise InputError(f"{error}; the server left {MAX_UNANSWERED} requests in a row unanswered; {RESUME}")
+            raise ServerUnavailableError(
+                f"{error}; the server left {MAX_UNANSWERED} requests in a row unanswered; {RESUME}"
+            )
 
     def _store(self, key: str, completion: Completion) -> None:
         self.paid_answers[key] = completion.to_json()

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib_openai.endpoint import FIRST_WAIT, LONGEST_WAIT, Endpoint
 
 BODY = {"messages": [{"content": 'Passage:\na b c\n\nin this form: {"paraphrases": []}, exactly 1'}]}
@@ -76,7 +76,7 @@ def test_a_delay_that_is_over(waits, server, header):
 def test_too_long_a_wait(writer, server, passages, write):
     """If the server requests a wait of one hour, the run stops immediately with an error that quotes the server."""
     server.faults = [(429, {"Retry-After": "3600"}, '{"error": {"message": "come back later"}}')]
-    with pytest.raises(InputError, match="429: come back later; all answers received so far are stored"):
+    with pytest.raises(ServerUnavailableError, match="429: come back later; all answers received so far are stored"):
         write(writer(), passages(1))
     assert len(server.bodies) == 1
 
@@ -85,7 +85,7 @@ def test_permanent_faults(writer, server, passages, write):
     """After the last retry, a one-sentence error states the URL, the status and the number of attempts."""
     server.faults = [500] * 9
     with pytest.raises(
-        InputError, match=r"/v1/chat/completions: the server returned status 500: .* after 3 attempts; "
+        ServerUnavailableError, match=r"/v1/chat/completions: the server returned status 500: .* after 3 attempts; "
     ):
         write(writer(retries=2), passages(1))
     assert len(server.bodies) == 3
@@ -96,7 +96,8 @@ def test_timeout(writer, server, passages, write):
     gate = threading.Event()
     server.hold = lambda message: gate.wait()
     with pytest.raises(
-        InputError, match=r"the server did not finish its answer within 0.01 seconds \(`timeout`\) after 2 attempts"
+        ServerUnavailableError,
+        match=r"the server did not finish its answer within 0.01 seconds \(`timeout`\) after 2 attempts",
     ):
         write(writer(timeout=0.01, retries=1), passages(1))
     gate.set()
@@ -111,7 +112,9 @@ def test_a_dripping_server(writer, server, passages, write, kind):
     whole, start = head + body, 0 if kind == "head" else len(head)
     dripped = [whole[n : n + 1] for n in range(start, start + 200)]
     server.faults = [[whole[:start], *dripped, whole[start + 200 :]]]
-    with pytest.raises(InputError, match=r"the server did not finish its answer within 0.5 seconds \(`timeout`\)"):
+    with pytest.raises(
+        ServerUnavailableError, match=r"the server did not finish its answer within 0.5 seconds \(`timeout`\)"
+    ):
         write(writer(timeout=0.5, retries=0), passages(1))
 
 
@@ -137,7 +140,7 @@ def test_a_compressed_answer(writer, server, passages, write):
 
 def test_refused_connection(writer, passages, write):
     """The error for a refused connection states the endpoint's URL."""
-    with pytest.raises(InputError, match=r"http://127.0.0.1:1/v1/chat/completions: the connection failed"):
+    with pytest.raises(ServerUnavailableError, match=r"http://127.0.0.1:1/v1/chat/completions: the connection failed"):
         write(writer(base_url="http://127.0.0.1:1/v1", retries=1), passages(1))
 
 
@@ -171,7 +174,9 @@ def test_a_server_that_needs_a_key(writer, server, passages, write):
 def test_a_server_that_starts(writer, server, passages, write):
     """The error of a server that never becomes ready states the status once, together with the server's message."""
     server.faults = [(503, {}, '{"error": {"code": 503, "message": "Loading model"}}')] * 2
-    with pytest.raises(InputError, match="the server returned status 503: Loading model after 2 attempts; all answers"):
+    with pytest.raises(
+        ServerUnavailableError, match="the server returned status 503: Loading model after 2 attempts; all answers"
+    ):
         write(writer(retries=1), passages(1))
 
 
@@ -218,7 +223,7 @@ def test_not_a_chat_completion(writer, server, passages, write, body, message):
     """If a response is not a chat completion, the request is retried despite status 200, and no answer is stored."""
     server.faults = [(200, {}, body)] * 3
     paid_answers = {}
-    with pytest.raises(InputError, match=f"status 200 without a chat completion{message}") as error:
+    with pytest.raises(ServerUnavailableError, match=f"status 200 without a chat completion{message}") as error:
         write(writer(attempts=1, retries=2), passages(1), paid_answers=paid_answers)
     assert "after 3 attempts; all answers are stored; run the same command again" in str(error.value)
     assert not paid_answers
@@ -230,5 +235,5 @@ def test_not_a_chat_completion(writer, server, passages, write, body, message):
 def test_an_error_page_with_the_key(writer, server, passages, write):
     """If an error page contains the API key, the error quotes the page with the key removed."""
     server.faults = [(200, {}, f"<html>{server.key}</html>")]
-    with pytest.raises(InputError, match="<html>…</html>"):
+    with pytest.raises(ServerUnavailableError, match="<html>…</html>"):
         write(writer(retries=0), passages(1))

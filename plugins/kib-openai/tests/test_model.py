@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def test_nothing_is_asked_twice(chats, server, concurrency):
     for before in (4, 2):
         server.faults = [None] * before + [503] * 20
         failed = chats()
-        assert failed.exit_code == 3
+        assert failed.exit_code == 5
         assert "the server returned status 503: status 503" in failed.output
         assert "Traceback" not in failed.output
     server.faults = []
@@ -231,13 +232,44 @@ def test_a_server_that_rejects_everything(model, server):
 
 
 def test_a_server_that_is_down(chats):
-    """If nothing listens at the address, the cells fail with one sentence instead of a wrong answer."""
+    """If nothing listens at the address, the cells fail with one sentence and an exit code of their own."""
     spec = Path("chats.toml")
     spec.write_text(re.sub(r"127.0.0.1:\d+", "127.0.0.1:1", spec.read_text()))
     result = chats()
-    assert result.exit_code == 3
+    assert result.exit_code == 5
     assert "http://127.0.0.1:1/v1/chat/completions: the connection failed (ConnectError); all answers" in result.output
     assert not list(Path("results").rglob("cell.json"))
+
+
+def test_a_server_that_goes_down_is_not_worse(chats, kib, server):
+    """If only answers of a server are missing, the check of a baseline lists the cells and does not say `worse`."""
+    assert chats().exit_code == 0
+    assert kib("leaderboard", "chats", "-q", "--update-baseline", "baseline.json").exit_code == 0
+    halls = Path("halls.jsonl")
+    halls.write_text(halls.read_text().replace("hall 21", "hall 22"))  # so that all cells are measured again
+    shutil.rmtree("work")
+    server.faults = [503] * 100
+    assert chats().exit_code == 5
+    checked = kib("leaderboard", "chats", "-q", "--check", "baseline.json")
+    assert checked.exit_code == 5
+    assert "baseline.json: no measured row is worse, but a server did not answer" in checked.output
+    assert "2 failed because a server did not answer, of 2 planned" in checked.output
+    assert "worse than" not in checked.output
+    shown = kib("leaderboard", "chats", "-q", "--format", "json")
+    assert shown.exit_code == 5
+    assert {one["state"] for one in json.loads(shown.stdout)["missing"]} == {"unavailable"}
+
+
+def test_a_rejected_and_an_unanswered_request(chats, server):
+    """If the server rejects one prompt and never answers another, the run fails as a step, not as an outage."""
+
+    def rejects(body):
+        message = body["messages"][-1]["content"]
+        asked = re.search(r"pump (\d) stand\?", message)[1]
+        return {"3": (400, {}, "{}"), "2": 500}.get(asked) if "Context:" in message else None
+
+    server.rejects = rejects
+    assert chats().exit_code == 3
 
 
 def test_a_check_sends_one_test_request(chats, server):

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib.interfaces import SkippedPassage, Spending
 from kib.records import Text
 
@@ -330,7 +330,7 @@ def test_a_request_that_a_server_never_answers(writer, server, passages, write, 
     assert skipped.reason.endswith(" after 2 attempts")
     server.faults = [fault, fault]
     with pytest.raises(
-        InputError, match=r"passage d0#0: .*; run the same command again to resume, or raise `may_miss`"
+        ServerUnavailableError, match=r"passage d0#0: .*; run the same command again to resume, or raise `may_miss`"
     ):
         write(writer(**options), passages(3))
 
@@ -340,7 +340,7 @@ def test_a_server_that_is_down(writer, server, passages, write):
     server.faults = [None, *[500] * 6]
     paid_answers = {}
     reason = "status 500: status 500 after 2 attempts; the server left 3 requests in a row unanswered; all answers "
-    with pytest.raises(InputError, match=reason):
+    with pytest.raises(ServerUnavailableError, match=reason):
         list(writer(concurrency=1, retries=1).questions(passages(9), 1, 0, paid_answers))
     assert len(paid_answers) == 1
     assert len(list(writer().questions(passages(9), 1, 0, paid_answers))) == len(paid_answers) == 9
@@ -363,5 +363,7 @@ def test_a_server_that_cannot_answer_any_request(writer, server, passages, fault
     """A server that refuses connections or limits the rate of requests ends the run without skipping a passage."""
     server.faults = [None, *[fault] * 2]
     url = {} if fault else {"base_url": "http://127.0.0.1:1/v1"}
-    with pytest.raises(InputError, match=r"chat/completions: the .* after 2 attempts; all answers received so far"):
+    with pytest.raises(
+        ServerUnavailableError, match=r"chat/completions: the .* after 2 attempts; all answers received so far"
+    ):
         list(writer(concurrency=1, retries=1, may_miss=9, **url).questions(passages(9), 1, 0, {}))
