@@ -409,8 +409,8 @@ def _write_runs(runs: Mapping[str, str], name: str) -> None:
 )
 @click.option(
     "--check", "baseline", type=click.Path(path_type=Path),
-    help="Compare the table with a stored baseline; exit with code 1 if any row is worse, and with code 5 if only "
-    "results of a server that did not answer are missing.",
+    help="Compare the table with a stored baseline; exit with code 1 if any row is worse, with code 5 if only results "
+    "of a server that did not answer are missing, and with code 6 if rows are worse and their server has changed.",
 )  # fmt: skip
 @click.option(
     "--update-baseline", type=click.Path(path_type=Path), help="Store this table as the baseline for --check."

@@ -13,6 +13,7 @@ KibError
 │   ├── ServerUnavailableError  5  a server cannot be reached, is overloaded or does not answer
 │   └── UnansweredRequestsError 5  a MissingAnswersError and ServerUnavailableError: no request was rejected
 ├── OutputError         4  the command succeeded, but standard output could not be written
+├── DriftError          6  rows are worse than a baseline, but the server of their model has changed
 └── TableError          1  a leaderboard's check failed, or a cell is missing or failed
 
 PluginCallError is not a KibError: a PluginCallError reports a bug in a plugin, and the traceback of the bug is shown or
@@ -27,6 +28,7 @@ from typing import ClassVar
 __all__ = [
     "BusyError",
     "DamagedError",
+    "DriftError",
     "InputError",
     "KibError",
     "MissingAnswersError",
@@ -133,6 +135,12 @@ class OutputError(KibError):
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(f"standard output: {cause.strerror or cause}; the output is incomplete")
+
+
+class DriftError(KibError):
+    """Rows are worse than a baseline, but the server of their model has changed, which may be the reason."""
+
+    exit_code: ClassVar[int] = 6
 
 
 class TableError(KibError):

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 __all__ = [
     "FINGERPRINT",
+    "SERVED_MODEL",
     "UNKNOWN_DEVICE",
     "Answer",
     "AnswerToJudge",
@@ -42,8 +43,8 @@ Setting = str | int | float | bool
 Settings = tuple[tuple[str, Setting], ...]
 """The varied options of an arm, with their values."""
 
-Split = Literal["test", "validation", "probe"]
-"""The questions of a cell: test questions, questions for choosing settings, or reworded test questions."""
+Split = Literal["test", "validation", "probe", "repeat"]
+"""The questions of a cell: test questions, questions for choosing settings, reworded or repeated test questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +384,9 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
 
 FINGERPRINT = "system_fingerprint"
 """The name under which `ServedAnswer.server` contains the fingerprint of the server's configuration."""
+
+SERVED_MODEL = "served model"
+"""The name under which `ServedAnswer.server` contains the name of the model that the server reports."""
 
 UNKNOWN_DEVICE = "unknown"
 """The device of a model that does not name its device, for example because the model is on a server."""

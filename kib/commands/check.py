@@ -62,8 +62,9 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     """
     quiet()
     steps = SharedSteps(plan, work, progress, says_gold=False)  # the report lists the remarks on gold
+    sets = sum(not weights.repeated for weights in plan.weights)
     lines = [
-        f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {counted(len(plan.weights), 'set')} of weights",
+        f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {counted(sets, 'set')} of weights",
         "",
     ]
     problems: dict[str, int] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kib.errors import InputError, ServerUnavailableError, TableError
+from kib.errors import DriftError, InputError, ServerUnavailableError, TableError
 from kib.leaderboard import PublishedResults, Table, baseline, check
 from kib.published.load import is_published, load_published, published_in
 from kib.spec.load import load_spec
@@ -58,8 +58,8 @@ def store_baseline(table: Table, path: Path) -> None:
 def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None]) -> None:
     """Compare a table with a stored baseline, and report harmless changes.
 
-    Raises TableError for worse results, and ServerUnavailableError if only results of a server that did not answer are
-    missing.
+    Raises TableError for worse results, DriftError if the server of all worse results has changed, and
+    ServerUnavailableError if only results of a server that did not answer are missing.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -72,7 +72,10 @@ def compare_with_baseline(table: Table, path: Path, report: Callable[[str], None
     for change in changes.noted:
         report(f"changed: {change}")
     if changes.failed:
-        raise TableError("\n".join([f"worse than {path}:", *changes.failed, *changes.unavailable]))
+        raise TableError("\n".join([f"worse than {path}:", *changes.failed, *changes.drifted, *changes.unavailable]))
+    if changes.drifted:
+        found = "rows are worse, but the endpoint has changed, so the method may not be the reason:"
+        raise DriftError("\n".join([f"{path}: {found}", *changes.drifted, *changes.unavailable]))
     if changes.unavailable:
         found = "no measured row is worse, but a server did not answer, so some rows cannot be compared:"
         raise ServerUnavailableError("\n".join([f"{path}: {found}", *changes.unavailable]))

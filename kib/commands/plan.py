@@ -28,7 +28,7 @@ def show_plan(plan: Plan, results: Results, work: Work, progress: Progress) -> s
 
     measured = [results.has(cell.cell) for cell in plan.cells]
     lines = [f"{plan.spec.name}: {counted(len(plan.cells), 'cell')}, {sum(measured)} done", "", "weights"]
-    lines += [f"  {step.identity[:8]}  {step.title}" for step in plan.weights]
+    lines += [f"  {step.identity[:8]}  {step.title}" for step in plan.weights if not step.repeated]
     lines += ["", "steps"]
     lines += [
         f"  {mark(work.looks_finished(kind, key))}{key[:8]}  {kind:<9}{title}" for kind, key, title in _steps(plan)

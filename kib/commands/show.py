@@ -348,7 +348,10 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
         *_options(line, work, store, cell),
     ]
     beside = [
-        other for other in plan.cells if (other.model, other.task, other.shots) == (cell.model, cell.task, cell.shots)
+        other
+        for other in plan.cells
+        if (other.model, other.task, other.shots) == (cell.model, cell.task, cell.shots)
+        and (other.split != "repeat" or _contains(store, other, question))
     ]
     parts += _gold_texts(store, work, cell, question)
     parts += ["", "answers of all methods to this question:"]
@@ -356,7 +359,8 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
         if store.has(other):
             given = _line(store, other, question)
             gold = "" if given.gold is None else f"  gold {'retrieved' if any(given.gold) else 'not retrieved'}"
-            parts.append(f"{_mark(given)}  {other.arm}  {_answer(given)}{gold}")
+            arm = f"{other.arm} (asked again)" if other.split == "repeat" else other.arm
+            parts.append(f"{_mark(given)}  {arm}  {_answer(given)}{gold}")
         else:
             parts.append(f"!  {_absent(other, store.failures())}")
     return "\n".join(parts)
@@ -385,6 +389,11 @@ def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
         if record.get("digest") == corpus.get("digest") and work.has("passages", identity):
             return read_aliases(work.step_folder("passages", identity))
     return {}
+
+
+def _contains(store: Results, cell: Cell, question: str) -> bool:
+    """Return whether a measured cell contains the question with this id; repeated questions are only a sample."""
+    return store.has(cell) and any(line.question_id == question for line in store.scores(cell, "`kib show`"))
 
 
 def _line(store: Results, cell: Cell, question: str) -> Score:

@@ -19,6 +19,7 @@ __all__ = [
     "PairwiseComparison",
     "ProbeGain",
     "RankedRow",
+    "RepeatedBase",
     "RetrievalQuality",
     "Status",
     "Table",
@@ -258,6 +259,38 @@ class PairwiseComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatedBase:
+    """Questions that a model answered for base and, at the end of the run, a second time.
+
+    `change` is the accuracy of the second answers minus the accuracy of the first answers to the same questions.
+    `p_adjusted` is adjusted by Holm's method over all repeated measurements of a benchmark. `first` and `second` are
+    what the server reported with the answers: the names of served models and the fingerprints of configurations.
+    """
+
+    benchmark: str
+    model: str
+    method: str
+    task: str
+    shots: int
+    n: int
+    identical: int  # the number of questions with two identical answers
+    change: Gain
+    p_adjusted: float
+    first: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
+
+    @property
+    def changed_scores(self) -> int:
+        """The number of questions with two different scores."""
+        return (self.change.wins or 0) + (self.change.losses or 0)
+
+    @property
+    def significant(self) -> bool:
+        """Whether the scores changed significantly."""
+        return self.p_adjusted < LEVEL
+
+
+@dataclass(frozen=True, slots=True)
 class RankedRow:
     """A row, and its rank among the measured and published rows with the same questions."""
 
@@ -295,6 +328,7 @@ class Table:
     pairwise: tuple[PairwiseComparison, ...] = ()  # comparisons of the arms of published benchmarks
     cross_origin: tuple[CrossOriginRanking, ...] = ()
     not_ranked_together: tuple[str, ...] = ()  # reasons why measured and published rows are not ranked together
+    repeats: tuple[RepeatedBase, ...] = ()  # questions of base that were asked again at the end of a run
 
     @property
     def complete(self) -> bool:

@@ -6,7 +6,7 @@ any cell, because a retriever's first K hits do not depend on the depth.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, wraps
 from itertools import product
 from typing import Any, TypeVar, TypeVarTuple
@@ -56,6 +56,12 @@ JUDGING_REVISION = 1
 
 EXAMPLES_REVISION = 2
 """Increase this number when kib draws different few-shot examples for the same lm-eval task."""
+
+REPEATED_QUESTIONS = 100
+"""The default number of test questions per task that `base` is asked again if the model reads only chats.
+
+Such a model is behind an endpoint, whose provider may replace the model at any time.
+"""
 
 DEFAULT_SCORING = "text"
 
@@ -125,8 +131,11 @@ def make_plan(spec: Spec, lock: Lock) -> Plan:
     """Return the plan of a spec. Raises SpecError if a method produces no cell."""
     planner = _Planner(spec, lock)
     cells = tuple(cell for name in spec.methods for cell in planner.cells(name))
+    repeats = tuple(cell for name in spec.methods for cell in planner.repeats(name))
     order = {name: number for number, name in enumerate(spec.models)}
-    return Plan(spec, lock, tuple(sorted(cells, key=lambda cell: order[cell.cell.model])))
+    return Plan(
+        spec, lock, tuple(sorted((*cells, *repeats), key=lambda cell: (cell.weights.repeated, order[cell.cell.model])))
+    )
 
 
 def passages_of(spec: Spec, lock: Lock, corpus: str) -> PassagesStep:
@@ -223,6 +232,27 @@ class _Planner:
                 else "the method has no tasks"
             )
             raise self._wrong(f"the method yields no cells: {reason}", "methods", name)
+
+    def repeats(self, name: str) -> Iterator[PlannedCell]:
+        """Yield the cells that ask a sample of the questions of a base method again, after all other cells."""
+        method = self.spec.methods[name]
+        if method.train is not None or method.retrieve is not None:
+            return
+        for model in method.models or self.spec.models:
+            count = self._repeated_questions(model)
+            plain = self._plain_weights(model)
+            weights = WeightsStep(_identity("repeat", plain.identity), model, repeated=True)
+            for task in (method.tasks or self.spec.tasks) if count else ():
+                for shots in self.spec.tasks[task].shots:
+                    for one in self._cells_of(name, weights, (), (task, shots, "test")):
+                        identity = _identity("repeat", one.cell.identity, count)
+                        yield replace(one, cell=replace(one.cell, split="repeat", identity=identity), sample=count)
+
+    def _repeated_questions(self, model: str) -> int:
+        """Return the number of test questions per task that a model is asked again."""
+        if (stated := self.spec.models[model].repeat_questions) is not None:
+            return stated
+        return REPEATED_QUESTIONS if isinstance(self.lock.get("models", model).plugin, ChatOnlyModel) else 0
 
     @_computed_once
     def _splits(self, name: str, task: str) -> list[Split]:

@@ -131,7 +131,10 @@ class PairForm:
 
 @dataclass(frozen=True, slots=True)
 class WeightsStep:
-    """The weights used to measure cells: the model's own weights or weights that a trainer produced."""
+    """The weights used to measure cells: the model's own weights or weights that a trainer produced.
+
+    `repeated` weights are a model's own weights that answer questions again: their answers are stored separately.
+    """
 
     identity: str
     model: str
@@ -142,10 +145,13 @@ class WeightsStep:
     held_out: PassagesStep | None = None
     seed: int = 0
     pairs: PairForm | None = None  # None: the text contains no pairs
+    repeated: bool = False
 
     @property
     def title(self) -> str:
         """The name shown in progress bars and in `kib plan`."""
+        if self.repeated:
+            return f"{self.model} (repeated questions)"
         if self.trainer is None or self.text is None:
             return self.model
         values = "".join(f",{key}={value}" for key, value in self.settings)
@@ -157,6 +163,7 @@ class PlannedCell:
     """A cell with its steps; each prompt contains the first `k` hits, or all hits if `k` is None.
 
     `judge` is the judge that grades the answers, or None if kib computes the scores.
+    `sample` is the number of questions in a fixed sample of the questions in `asked`; None means all questions.
     """
 
     cell: Cell
@@ -165,3 +172,4 @@ class PlannedCell:
     hits: HitsStep | None
     k: int | None
     judge: str | None = None
+    sample: int | None = None

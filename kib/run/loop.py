@@ -79,7 +79,8 @@ class _Run:
             quiet()
             self.results.save_plan(self._count_questions(entry))
             for weights in dict.fromkeys(cell.weights for cell in missing):
-                self._measure(weights)
+                if not (weights.repeated and self._postpone(weights)):
+                    self._measure(weights)
         try:
             self.results.save_failures(self.failures)
         except OSError as error:  # an error from a full disk must not replace the failures in the output
@@ -131,6 +132,23 @@ class _Run:
                 if not self.results.has(cell.cell):
                     self.failures.setdefault(cell.cell.id, Failure(doing, message, unavailable))
             return None
+
+    def _postpone(self, weights: WeightsStep) -> bool:
+        """Return whether repeated questions must wait, because other cells of the model have no result yet.
+
+        The answers to repeated questions show whether a server has changed since the first answers, so they must come
+        last. The reason is recorded for each cell.
+        """
+        others = [
+            cell.cell for cell in self.plan.cells if cell.cell.model == weights.model and not cell.weights.repeated
+        ]
+        waiting = [cell.id for cell in others if not self.results.has(cell)]
+        reason = f"questions are asked again after all other cells of {weights.model} have a result"
+        down = all(cell in self.failures and self.failures[cell].unavailable for cell in waiting)
+        for planned in self.plan.on(weights) if waiting else ():
+            if not self.results.has(planned.cell):
+                self.failures[planned.cell.id] = Failure(f"asking {weights.title}", reason, down)
+        return bool(waiting)
 
     def _measure(self, weights: WeightsStep) -> None:
         """Prepare all cells of a set of weights, send their requests in one list, and store the missing cells."""
@@ -219,7 +237,7 @@ class _Run:
     def _store(self, prepared: PreparedCell, answers: ModelAnswers, verdicts: Verdicts, peak_bytes: int) -> None:
         """Score a cell and store its result."""
         plan = prepared.plan
-        rendered_task = self.steps.rendered_task(plan.cell.task, plan.cell.split)
+        rendered_task = self.steps.rendered_task(plan.cell.task, plan.asked.split)
         answered = [answers.get(some) for some in prepared.requests]
         gold = self.steps.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
         to_judge = answers_to_judge(prepared, rendered_task, answered)

@@ -260,7 +260,7 @@ class SharedSteps:
         hits = self.hits(plan.hits) if plan.hits else None
         passages = self.passages(plan.hits.passages) if plan.hits else None
         questions = self.questions(plan.asked)
-        task = self.rendered_task(plan.cell.task, plan.cell.split)
+        task = self.rendered_task(plan.cell.task, plan.asked.split)
         if [question.question_id for question in questions] != task.question_ids():
             folder = self.context.work.step_folder("asked", plan.asked.identity)
             raise DamagedError(

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from kib.spec.line_numbers import KeyPath
 from kib.spec.messages import show_value
-from kib.spec.tables import SINGULAR, CorpusTable, MethodTable, Table, TaskTable, TrainerTable, own_keys
+from kib.spec.tables import SINGULAR, CorpusTable, MethodTable, ModelTable, Table, TaskTable, TrainerTable, own_keys
 from kib.support.phrases import join, offer
 from kib.support.templates import TemplateFailedError, template_variables
 
@@ -47,6 +47,10 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
         yield from _check_vary(trainer)
         yield from _check_unseen(trainer)
         yield from _check_circle(trainer, tables["trainers"])
+    methods = list(_of(tables, "methods", MethodTable))
+    if len(methods) == len(names["methods"]):
+        for model in _of(tables, "models", ModelTable):
+            yield from _check_repeat(model, methods)
 
 
 def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
@@ -122,6 +126,15 @@ def _check_method(table: MethodTable) -> Iterator[tuple[KeyPath, str]]:
     if table.retrieve is None:
         for key in sorted({"top_k", "choose"} & table.model_fields_set):
             yield ("methods", table.name, key), f"`{key}` needs `retrieve`"
+
+
+def _check_repeat(table: ModelTable, methods: Collection[MethodTable]) -> Iterator[tuple[KeyPath, str]]:
+    bases = [method for method in methods if method.train is None and method.retrieve is None]
+    if table.repeat_questions and not any(table.name in (method.models or (table.name,)) for method in bases):
+        yield (
+            ("models", table.name, "repeat_questions"),
+            "`repeat_questions` needs a method without `train` and `retrieve` that is measured with this model",
+        )
 
 
 def _check_chunk(table: CorpusTable, models: Collection[str]) -> Iterator[tuple[KeyPath, str]]:

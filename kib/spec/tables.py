@@ -245,6 +245,13 @@ class ModelTable(PluginTable):
     """`[models.NAME]`: a model to measure."""
 
     chat_template: bool = Field(False, description="whether prompts use the model's chat template")
+    repeat_questions: Natural | None = Field(
+        None,
+        description=(
+            "the number of test questions per task that `base` is asked again at the end of a run, to find out whether "
+            "the server of the model has changed; default: 100 for models that read only chats, and 0 for all others"
+        ),
+    )
 
 
 class CorpusTable(PluginTable):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kib.statistics.gains import LEVEL, Interval
 from kib.statistics.question_groups import Kinds, rounded
 
-__all__ = ["average_interval", "mean_interval", "ratio_interval", "wilson_interval"]
+__all__ = ["average_interval", "difference_interval", "mean_interval", "ratio_interval", "wilson_interval"]
 
 LEAST_CORRELATION = 0.1
 """The correlation that is assumed between questions of a group if the observed correlation is smaller.
@@ -88,6 +88,18 @@ def average_interval(values: Sequence[float], intervals: Sequence[Interval]) -> 
     below = sqrt(fsum(max(0.0, value - one.low) ** 2 for value, one in zip(values, intervals, strict=True)))
     above = sqrt(fsum(max(0.0, one.high - value) ** 2 for value, one in zip(values, intervals, strict=True)))
     return Interval(rounded(mean - below / len(values)), rounded(mean + above / len(values)))
+
+
+def difference_interval(before: tuple[float, Interval], after: tuple[float, Interval]) -> Interval:
+    """Return the interval of the difference between two independent estimates, given the interval of each estimate.
+
+    For two Wilson intervals, the result is Newcombe's interval (method 10); Zou & Donner (2008) extend the method to
+    other intervals.
+    """
+    (start, one), (end, other) = before, after
+    below = sqrt((end - other.low) ** 2 + (one.high - start) ** 2)
+    above = sqrt((other.high - end) ** 2 + (start - one.low) ** 2)
+    return Interval(rounded(end - start - below), rounded(end - start + above))
 
 
 def _groups(kinds: Kinds) -> _Groups:

@@ -7,6 +7,7 @@ from leaderboard_lab import NEW, Lab
 
 from kib.errors import InputError
 from kib.leaderboard import Changes, baseline, check
+from kib.records import Environment
 
 
 def test_a_table_passes_its_own_baseline(tmp_path):
@@ -95,6 +96,34 @@ def test_a_server_that_did_not_answer_is_not_worse(lab):
     lab.fail("ft", seed=2, error="boom")
     assert not lab.table().awaits_server
     assert changed(lab, lambda lab: lab.cells.pop(0)).failed
+
+
+def test_an_endpoint_with_several_models_is_not_worse(lab):
+    """If a gain is missing because the endpoint served a different model during the run, the endpoint has drifted."""
+    server = Environment("unknown", {"served model": "m-1", "system_fingerprint": "a"})
+    lab.add(4, "base", where=server)
+    lab.add(14, "rag", k=1, where=server)
+    other = Environment("unknown", {"served model": "m-2"})
+    found = changed(lab, lambda lab: again(lab, 1, 4, "rag", k=1, where=other))
+    assert found.failed == ()
+    assert len(found.drifted) == 1
+    assert "no longer has a gain: served model m-2 against m-1" in found.drifted[0]
+    assert found.drifted[0].endswith("; the endpoint served several models while kib measured: m-1, m-2")
+
+
+def test_a_drop_with_another_configuration_is_worse_if_base_is_unchanged(lab):
+    """If base has about the same accuracy as in the baseline, a different configuration does not explain a drop."""
+    server = Environment("unknown", {"served model": "m", "system_fingerprint": "a"})
+    lab.add(4, "base", where=server)
+    lab.add(14, "rag", k=1, where=server)
+
+    def change(lab):
+        other = Environment("unknown", {"served model": "m", "system_fingerprint": "b"})
+        again(lab, 0, 5, "base", where=other)
+        again(lab, 1, 5, "rag", k=1, where=other)
+
+    found = changed(lab, change)
+    assert (len(found.failed), found.drifted) == (1, ())
 
 
 def test_gains_that_can_no_longer_be_computed_fail(lab):

@@ -6,7 +6,7 @@ from itertools import compress
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.comparability import align, why_not_comparable
 from kib.leaderboard.compute.question_scores import QuestionScores, QuestionScoresReader
-from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit, StatisticsCache
+from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit, Repetition, StatisticsCache
 from kib.statistics.gains import Average, Gain
 from kib.statistics.paired_gains import accuracy, average, gain
 from kib.statistics.paired_test import p_value
@@ -78,6 +78,19 @@ class ArmStatistics:
             return _gain_on(pair, known), _gain_on(pair, [not one for one in known])
 
         return self._cache.split(f"{_cache_key(arm, reference)} {probe.stamp}", compute)
+
+    def repetition(self, first: Arm, second: Arm) -> Repetition:
+        """Return how the answers of `second` differ from the answers of `first` to the same questions."""
+
+        def compute() -> Repetition:
+            [before], [after] = self._reader.seeds(first), self._reader.seeds(second)
+            known = {score.question_id: score for score in before}
+            pairs = [(known[score.question_id], score) for score in after]
+            identical = sum((one.output, one.logprobs) == (two.output, two.logprobs) for one, two in pairs)
+            groups = [score.group for score in after]
+            return identical, gain([one.score for one, _ in pairs], [two.score for _, two in pairs], groups)
+
+        return self._cache.repetition(_cache_key(second, first), compute)
 
     def average(self, pairs: Sequence[tuple[Arm, Arm]]) -> Average:
         """Return the mean gain of comparable (arm, reference) pairs, one pair per task."""

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from kib.errors import InputError
 from kib.identity import digest
+from kib.leaderboard.compute.server_changes import Block, ServerEntry, block_of, server_changes, server_entry
 from kib.leaderboard.number_format import interval, points
 from kib.leaderboard.table_records import ArmRow, Table
 from kib.statistics.gains import Interval, bounds
@@ -25,6 +26,7 @@ class _Entry(TypedDict):
 
     seeds: list[Annotated[int, Field(strict=True, ge=0, lt=2**32)]]
     gain: tuple[Fraction, Fraction, Fraction] | None
+    server: NotRequired[ServerEntry]
 
 
 ROWS = TypeAdapter(dict[str, _Entry])
@@ -36,16 +38,21 @@ SCHEMA = 1
 class Changes:
     """Sentences about changes since the baseline; the sentences in `noted` do not make the check fail.
 
-    `unavailable` describes what cannot be compared because a server did not answer.
+    `unavailable` describes what cannot be compared because a server did not answer, and `drifted` what is worse or
+    cannot be compared although the server itself has changed.
     """
 
     failed: tuple[str, ...]
     noted: tuple[str, ...]
     unavailable: tuple[str, ...] = ()
+    drifted: tuple[str, ...] = ()
 
 
 def baseline(table: Table) -> str:
     """Return a table as baseline JSON: the seeds, the gain and the interval of each arm, and a digest of the content.
+
+    For base on a server that reports its model, the accuracy and the report are added, so that a later check can tell
+    a change of the server from a worse method.
 
     The id of an arm is `<benchmark>/<place>`. Cells are matched by this id and their seeds, so that arms can still be
     matched when data or plugin versions change.
@@ -56,6 +63,7 @@ def baseline(table: Table) -> str:
         entries[f"{row.benchmark}/{row.place}"] = {
             "seeds": row.seeds,
             "gain": None if gain is None or gain.interval is None else [gain.absolute, *bounds(gain.interval)],
+            **({"server": server} if (server := server_entry(row, table)) else {}),
         }
     head = {"kind": KIND, "schema": SCHEMA, "against": table.against}
     head[DIGEST] = digest({**head, "rows": entries})
@@ -70,7 +78,8 @@ def check(table: Table, text: str) -> Changes:
 
     The check fails if a gain is below the baseline's interval, if an arm, a seed or a gain is missing, or if any cell
     is missing or failed. New arms, new seeds and gains above the interval are only reported. Arms without a gain
-    because a server did not answer are listed separately. Raises InputError for an invalid baseline.
+    because a server did not answer are listed separately, and so are arms whose server has changed since the baseline
+    or during the run. Raises InputError for an invalid baseline.
     """
     entries = _read(table, text)
     rows = {f"{row.benchmark}/{row.place}": row for row in table.rows}
@@ -78,6 +87,8 @@ def check(table: Table, text: str) -> Changes:
     unavailable = [f"{one.benchmark}/{one.cell}: {one.reason}" for one in table.missing if one.state == "unavailable"]
     waiting = _references_that_await_a_server(table)
     noted: list[str] = []
+    drifted: list[str] = []
+    changes_of_servers = server_changes(table, {name: entry.get("server") for name, entry in entries.items()})
     for name, entry in entries.items():
         if name not in rows:
             failed.append(f"{name}: removed: the plan no longer contains this arm")
@@ -86,49 +97,47 @@ def check(table: Table, text: str) -> Changes:
         if entry["gain"] is not None and row.status == "measured" and _reference(row) in waiting:
             unavailable.append(f"{name}: this arm has no gain at the moment: {row.reason}")
             row = replace(row, status="incomplete")
-        _compare(name, row, entry, failed, noted)
+        if worse := _compare(name, row, entry, failed, noted):
+            change = changes_of_servers.get(block_of(row))
+            (drifted if change else failed).append(f"{worse}; {change}" if change else worse)
     noted += [f"{name}: new" for name in rows if name not in entries]
-    return Changes(tuple(failed), tuple(noted), tuple(unavailable))
+    return Changes(tuple(failed), tuple(noted), tuple(unavailable), tuple(drifted))
 
 
-_Place = tuple[str, str, str, int, str | None]
+def _reference(row: ArmRow) -> tuple[Block, str | None]:
+    """Return the block of a row and the name of the arm that its gain is measured against."""
+    return block_of(row), row.reference
 
 
-def _reference(row: ArmRow) -> _Place:
-    """Return the benchmark, model, task, number of shots and name of the arm that a row's gain is measured against."""
-    return (row.benchmark, row.model, row.task, row.shots, row.reference)
-
-
-def _references_that_await_a_server(table: Table) -> set[_Place]:
+def _references_that_await_a_server(table: Table) -> set[tuple[Block, str | None]]:
     """Return the arms without a result for which a server that did not answer is the only reason."""
     down = {(one.benchmark, one.cell) for one in table.missing if one.state == "unavailable"}
     other = {(one.benchmark, one.cell) for one in table.missing} - down
     return {
-        (row.benchmark, row.model, row.task, row.shots, row.arm)
+        (block_of(row), row.arm)
         for row in table.rows
         if any((row.benchmark, cell) in down for cell in row.cells)
         and not any((row.benchmark, cell) in other for cell in row.cells)
     }
 
 
-def _compare(name: str, row: ArmRow, entry: _Entry, failed: list[str], noted: list[str]) -> None:
+def _compare(name: str, row: ArmRow, entry: _Entry, failed: list[str], noted: list[str]) -> str:
+    """Return a sentence if the gain of an arm is worse or missing, or ""; add other changes to `failed` and `noted`."""
     removed = [seed for seed in entry["seeds"] if seed not in row.seeds]
     new = [seed for seed in row.seeds if seed not in entry["seeds"]]
     failed += [f"{name}/s{seed}: removed: the plan no longer contains this seed" for seed in removed]
     noted += [f"{name}/s{seed}: new" for seed in new]
     if entry["gain"] is None or row.status != "measured":
-        return
+        return ""
     absolute, low, high = entry["gain"]
     if row.gain is None:
-        failed.append(
-            f"{name}: this arm no longer has a gain: {row.reason or 'gains are now measured against this arm'}"
-        )
-        return
+        return f"{name}: this arm no longer has a gain: {row.reason or 'gains are now measured against this arm'}"
     change = f"{points(absolute)} {interval(Interval(low, high))} -> {points(row.gain.absolute)} points"
     if row.gain.absolute < low:
-        failed.append(f"{name}: the gain fell below the baseline's confidence interval: {change}")
-    elif row.gain.absolute > high:
+        return f"{name}: the gain fell below the baseline's confidence interval: {change}"
+    if row.gain.absolute > high:
         noted.append(f"{name}: the gain rose above the baseline's confidence interval: {change}")
+    return ""
 
 
 def _read(table: Table, text: str) -> dict[str, _Entry]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from kib.leaderboard.compute.arm_statistics import ArmStatistics
 from kib.leaderboard.compute.arms import Arm, BlockKey, collect_arms
 from kib.leaderboard.compute.averages import averages_at_each_shots, averages_over_all_shots
 from kib.leaderboard.compute.block_statistics import (
@@ -23,10 +24,18 @@ from kib.leaderboard.compute.pairwise_comparisons import compare_pairwise
 from kib.leaderboard.compute.probe_gains import adjusted, probe_gains
 from kib.leaderboard.compute.question_scores import QuestionScoresReader
 from kib.leaderboard.compute.reference_arms import References
+from kib.leaderboard.compute.repeated_base import repeated_bases, repetition_remarks
 from kib.leaderboard.compute.retrieval_quality import retrieval_quality
 from kib.leaderboard.compute.row_builder import RowBuilder
-from kib.leaderboard.compute.row_warnings import BEST_K
-from kib.leaderboard.table_records import ArmRow, AverageRow, BenchmarkLine, Origin, PairwiseComparison
+from kib.leaderboard.compute.row_warnings import BEST_K, DRIFTED
+from kib.leaderboard.table_records import (
+    ArmRow,
+    AverageRow,
+    BenchmarkLine,
+    Origin,
+    PairwiseComparison,
+    RepeatedBase,
+)
 from kib.published.results import PublishedResults
 from kib.safe_text import one_line
 from kib.statistics.gains import LEVEL, Gain
@@ -51,6 +60,7 @@ class BenchmarkSection:
         self.all_arms = collect_arms(results, plan)
         self.arms = [arm for arm in self.all_arms if arm.cell.split == "test"]
         self.averages: list[AverageRow] = []
+        self.repeats: list[RepeatedBase] = []
         self.family = 0
         self._outdated = False
         self._without_probes: list[str] = []  # target tasks for which gains by probe were requested but do not exist
@@ -87,7 +97,8 @@ class BenchmarkSection:
         """Remarks on measured questions and training texts, outdated statistics, or the source of published numbers."""
         if isinstance(self._results, PublishedResults):
             return [self._results.published.source(), *self._results.findings()]
-        remarks = [*measured_remarks(self.all_arms), *([OUTDATED] if self._outdated else [])]
+        remarks = [*measured_remarks(self.all_arms), *repetition_remarks(self.repeats)]
+        remarks += [OUTDATED] if self._outdated else []
         if self._without_probes:
             remarks.append(f"No gains by probe: no question of {join(self._without_probes)} names a probe")
         return remarks
@@ -127,6 +138,8 @@ class BenchmarkSection:
                     add_knowledge_split(statistics, rows, self._probes.get(rows[0].arm.key))
             self._add_averages(statistics, blocks)
             statistics.forget()
+        if isinstance(statistics, ArmStatistics):
+            self.repeats = repeated_bases(self.all_arms, statistics)
         self._adjust_p_values()
         for rows in self._blocks.values():
             separate_base(rows)
@@ -215,6 +228,9 @@ class BenchmarkSection:
 
     def _add_warnings(self, rows: Sequence[RowBuilder]) -> None:
         add_warnings(rows)
+        drifted = {(one.model, one.task, one.shots) for one in self.repeats if one.significant}
+        for row in rows:
+            row.warnings += (DRIFTED,) if row.gain and row.arm.key in drifted else ()
         if isinstance(self._results, PublishedResults):
             for row in rows:
                 best = self._results.best_of_sweep(row.arm.cell)

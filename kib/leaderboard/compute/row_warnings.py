@@ -15,12 +15,14 @@ from kib.records import FINGERPRINT, Score
 from kib.statistics.gains import LEVEL, Accuracy, Gain
 from kib.store.result_records import TrainingRecord
 
-__all__ = ["BEST_K", "WARNING_MEANINGS", "BlockWarnings", "WarningFacts", "warning_facts"]
+__all__ = ["BEST_K", "DRIFTED", "WARNING_MEANINGS", "BlockWarnings", "WarningFacts", "warning_facts"]
 
 MIN_QUESTIONS = 10
 """The number of questions below which a first passage shared by many questions does not cause a warning."""
 
 BEST_K = "best K on test"
+
+DRIFTED = "endpoint drifted"
 
 MIN_LOSS_DROP = 0.001
 """The smallest meaningful drop in loss, in nats per token; rounding alone can cause a smaller drop."""
@@ -52,6 +54,10 @@ WARNING_MEANINGS = {
     "configurations": (
         "the number of different configurations (`system_fingerprint`) that the endpoint reported for the answers of "
         "the row and of `base`; the gain may contain a change of the endpoint."
+    ),
+    DRIFTED: (
+        "the scores of the questions that base was asked again at the end of the run differ significantly from the "
+        "first scores; the gain may contain a change of the endpoint."
     ),
     BEST_K: "the published accuracy is the highest over all K in the same paper, as if K had been chosen on the test "
     "questions.",

@@ -14,11 +14,15 @@ from kib.leaderboard.compute.row_warnings import WarningFacts
 from kib.statistics.gains import REVISION, Accuracy, Average, Gain, Interval, bounds
 from kib.store.results import Results
 
-__all__ = ["ArmMeasure", "KnowledgeSplit", "StatisticsCache"]
+__all__ = ["ArmMeasure", "KnowledgeSplit", "Repetition", "StatisticsCache"]
 
 Record = TypeVar("Record")
 KnowledgeSplit = tuple[Gain | None, Gain | None]
 """The gains on questions that base answered correctly in the probe, and on all other questions."""
+
+
+Repetition = tuple[int, Gain]
+"""The number of identical answers to repeated questions, and the change of their scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,10 @@ class StatisticsCache:
     def split(self, key: str, compute: Callable[[], KnowledgeSplit]) -> KnowledgeSplit:
         """Return the gains on known and on unknown questions."""
         return _SPLIT.get(self._known, self._used, f"split {key}", compute)
+
+    def repetition(self, key: str, compute: Callable[[], Repetition]) -> Repetition:
+        """Return how the second answers to repeated questions differ from the first answers."""
+        return _REPETITION.get(self._known, self._used, f"repeat {key}", compute)
 
     def average(self, key: str, compute: Callable[[], Average]) -> Average:
         """Return the average gain over tasks, from the cache if possible."""
@@ -212,5 +220,10 @@ _SPLIT = _StoredForm[KnowledgeSplit](
     tuple[_StoredGain | None, _StoredGain | None],
     lambda split: tuple(None if part is None else _pack_gain(part) for part in split),
     lambda stored: (stored[0] and _unpack_gain(stored[0]), stored[1] and _unpack_gain(stored[1])),
+)
+_REPETITION = _StoredForm[Repetition](
+    tuple[Count, _StoredGain],
+    lambda one: (one[0], _pack_gain(one[1])),
+    lambda stored: (stored[0], _unpack_gain(stored[1])),
 )
 _AVERAGE = _StoredForm(_StoredAverage, _pack_average, _unpack_average)

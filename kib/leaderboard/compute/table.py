@@ -125,6 +125,7 @@ def _assemble(sections: Sequence[BenchmarkSection], against: str | None, shown: 
             for section in sections
             for sentence in section.remarks
         ),
+        repeats=tuple(one for section in sections for one in section.repeats),
         pairwise=tuple(one for section in sections for one in section.pairwise_comparisons()),
         cross_origin=rankings,
         not_ranked_together=tuple(map(one_line, not_ranked)),

@@ -5,7 +5,13 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from kib.leaderboard.render.machine_values import average_values, probe_values, ranking_values, row_values
+from kib.leaderboard.render.machine_values import (
+    average_values,
+    probe_values,
+    ranking_values,
+    repeat_values,
+    row_values,
+)
 from kib.leaderboard.table_records import Table
 
 __all__ = ["SCHEMA", "to_json"]
@@ -27,6 +33,7 @@ def to_json(table: Table) -> str:
         "rows": _lines(row_values(row, table) for row in table.rows),
         "averages": _lines(average_values(row) for row in table.averages),
         **({"probes": _lines(probe_values(table))} if table.by_probe else {}),
+        **({"repeats": _lines(map(repeat_values, table.repeats))} if table.repeats else {}),
         "missing": _lines(asdict(one) for one in table.missing),
         "duels": _lines(asdict(one) for one in table.pairwise),
         "across": _lines(ranking_values(one) for one in table.cross_origin),

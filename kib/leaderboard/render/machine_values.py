@@ -9,6 +9,7 @@ from kib.leaderboard.table_records import (
     Cost,
     CrossOriginRanking,
     ProbeGain,
+    RepeatedBase,
     RetrievalQuality,
     Table,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "AVERAGE",
     "COST",
     "PROBE",
+    "REPEAT",
     "RETRIEVAL",
     "RETRIEVAL_TIMES",
     "ROW",
@@ -26,6 +28,7 @@ __all__ = [
     "cost_keys",
     "probe_values",
     "ranking_values",
+    "repeat_values",
     "retrieval_keys",
     "row_values",
 ]
@@ -209,6 +212,25 @@ PROBE: Mapping[str, Callable[[ArmRow, ProbeGain], Any]] = {
 }
 """The keys of the gain of an arm on one probe, with functions that return their values."""
 
+REPEAT: Mapping[str, Callable[[RepeatedBase], Any]] = {
+    "benchmark": lambda one: one.benchmark,
+    "model": lambda one: one.model,
+    "method": lambda one: one.method,
+    "task": lambda one: one.task,
+    "shots": lambda one: one.shots,
+    "n": lambda one: one.n,
+    "identical": lambda one: one.identical,
+    "changed_scores": lambda one: one.changed_scores,
+    "change": lambda one: one.change.absolute,
+    "change_low": lambda one: _low(one.change.interval),
+    "change_high": lambda one: _high(one.change.interval),
+    "p": lambda one: one.change.p,
+    "p_adjusted": lambda one: one.p_adjusted,
+    "first": lambda one: list(one.first),
+    "second": lambda one: list(one.second),
+}
+"""The keys of a comparison of repeated questions, with functions that return their values."""
+
 AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
     "benchmark": lambda row: row.benchmark,
     "origin": lambda row: row.origin,
@@ -270,3 +292,8 @@ def ranking_values(ranking: CrossOriginRanking) -> dict[str, Any]:
 def average_values(row: AverageRow) -> dict[str, Any]:
     """Return the values of an average by key."""
     return {name: value(row) for name, value in AVERAGE.items()}
+
+
+def repeat_values(one: RepeatedBase) -> dict[str, Any]:
+    """Return the values of a comparison of repeated questions by key."""
+    return {name: value(one) for name, value in REPEAT.items()}

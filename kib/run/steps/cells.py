@@ -7,7 +7,7 @@ from math import fsum
 
 from kib.errors import InputError, PromptTemplateError, PromptTooLongError, SpecError
 from kib.harness.open_tasks import RIGHT, OpenTask
-from kib.harness.tasks import RenderedTask
+from kib.harness.tasks import RenderedTask, sample_rows
 from kib.plan.steps import PlannedCell
 from kib.prompts import DEFAULT_TEMPLATE, build_prompt
 from kib.records import Answer, AnswerToJudge, Environment, Prompt, RenderedQuestion, Request, Score, Verdict
@@ -23,9 +23,13 @@ __all__ = ["PreparedCell", "answers_to_judge", "prepare_cell", "score_questions"
 
 @dataclass(frozen=True, slots=True)
 class PreparedCell:
-    """A cell with one prompt and its requests for each question, in task order."""
+    """A cell with one prompt and its requests for each question, in task order.
+
+    `numbers` are the positions of the questions among all questions in `plan.asked`.
+    """
 
     plan: PlannedCell
+    numbers: Sequence[int]
     asked: Sequence[RenderedQuestion]
     retrieved: Sequence[tuple[str, ...]]
     prompts: Sequence[Prompt]
@@ -46,11 +50,13 @@ def prepare_cell(
     Raises InputError that states the number of questions that do not fit into the prompt, and SpecError if the template
     fails on a passage.
     """
+    numbers = sample_rows(len(questions), plan.sample)
+    questions = [questions[number] for number in numbers]
     retrieved = [_first_hits(hits, question.question_id, plan.k) for question in questions]
     chat = plan.asked.chat_of is not None
     prompts: list[Prompt] = []
     too_long: list[str] = []
-    for number, (question, ids) in enumerate(zip(questions, retrieved, strict=True)):
+    for number, question, ids in zip(numbers, questions, retrieved, strict=True):
         unprompted = rendered_task.requests(number, "", chat=chat)
         try:
             prompt = build_prompt(
@@ -71,10 +77,11 @@ def prepare_cell(
     if too_long:
         total = counted(len(questions), "question")
         raise InputError(f"the prompts of {len(too_long)} of {total} are too long; {too_long[0]}")
-    requests = [rendered_task.requests(number, prompt.text, chat=chat) for number, prompt in enumerate(prompts)]
+    prompted = zip(numbers, prompts, strict=True)
+    requests = [rendered_task.requests(number, prompt.text, chat=chat) for number, prompt in prompted]
     for question, some in zip(questions, requests, strict=True):
         token_budget.check_joins(question.question_id, some)
-    return PreparedCell(plan, questions, retrieved, prompts, requests)
+    return PreparedCell(plan, numbers, questions, retrieved, prompts, requests)
 
 
 def _first_hits(hits: HitsByQuestion | None, question_id: str, k: int | None) -> tuple[str, ...]:
@@ -90,8 +97,8 @@ def answers_to_judge(
     if prepared.plan.judge is None or not isinstance(rendered_task, OpenTask):
         return []
     return [
-        rendered_task.to_judge(number, requests, [answer.value for answer in some])
-        for number, (requests, some) in enumerate(zip(prepared.requests, answers, strict=True))
+        rendered_task.to_judge(position, requests, [answer.value for answer in some])
+        for position, requests, some in zip(prepared.numbers, prepared.requests, answers, strict=True)
     ]
 
 
@@ -108,10 +115,11 @@ def score_questions(
     """
     scores = []
     for number, (question, prompt) in enumerate(zip(prepared.asked, prepared.prompts, strict=True)):
-        outcome = rendered_task.score(number, prepared.requests[number], [answer.value for answer in answers[number]])
+        position = prepared.numbers[number]
+        outcome = rendered_task.score(position, prepared.requests[number], [answer.value for answer in answers[number]])
         verdict = verdicts[number] if verdicts else None
         if verdict is not None and isinstance(rendered_task, OpenTask):
-            outcome = rendered_task.judged(number, outcome, verdict)
+            outcome = rendered_task.judged(position, outcome, verdict)
         retrieved = prepared.retrieved[number]
         of_question = None if gold is None else gold[question.question_id]
         scores.append(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kib.errors import InputError, MissingAnswersError, ServerUnavailableError, UnansweredRequestsError
 from kib.identity import canonical, digest
-from kib.records import FINGERPRINT, ServedAnswer
+from kib.records import FINGERPRINT, SERVED_MODEL, ServedAnswer
 from kib.run.token_budget import DEFAULT_ANSWER_TOKENS
 from kib.support.chat_messages import messages_of
 from kib.support.phrases import counted
@@ -165,7 +165,7 @@ class _Received(MutableMapping[str, str]):
     def __setitem__(self, key: str, stored: str) -> None:
         completion = Completion.from_json(stored)
         self._note(completion)
-        reported = {"served model": completion.model, FINGERPRINT: completion.fingerprint}
+        reported = {SERVED_MODEL: completion.model, FINGERPRINT: completion.fingerprint}
         server = {name: value for name, value in reported.items() if value}
         for number in self._numbers[key]:
             text = self._asked[number].answer(completion)

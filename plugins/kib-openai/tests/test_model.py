@@ -22,6 +22,7 @@ plugin = "openai-chat"
 model = "m"
 base_url = "URL"
 retries = 0
+repeat_questions = 0
 [corpora.pumps]
 plugin = "jsonl"
 path = "pumps.jsonl"
