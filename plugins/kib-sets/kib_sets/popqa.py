@@ -20,6 +20,20 @@ __all__ = ["PopqaTask"]
 NEEDED = ("id", "subj", "s_wiki_title", "s_pop", "question", "possible_answers")
 """The columns that kib reads from the official file."""
 
+BUCKETS = (
+    (100, "popularity below 100"),
+    (1_000, "popularity 100 to 999"),
+    (10_000, "popularity 1,000 to 9,999"),
+    (100_000, "popularity 10,000 to 99,999"),
+)
+"""The probes of questions, each with the number of monthly page views that its subjects do not reach.
+
+The buckets are powers of ten, because Mallen et al. (ACL 2023) plot accuracies against the logarithm of the popularity.
+"""
+
+MOST_POPULAR = "popularity from 100,000"
+"""The probe of all other questions."""
+
 
 class PopqaOptions(TaskOptions):
     """The options of `popqa`."""
@@ -42,9 +56,10 @@ class PopqaOptions(TaskOptions):
 
 
 class PopqaTask(SetTask):
-    """The questions of PopQA with all possible answers; the subject is the group."""
+    """The questions of PopQA with all possible answers; the subject is the group, and its popularity the probe."""
 
     Options: ClassVar[type[Options]] = PopqaOptions
+    revision: ClassVar[int] = 2
     bibliography = POPQA
 
     def read(self, path: Path, remarks: list[str]) -> Iterator[Question]:
@@ -63,6 +78,7 @@ class PopqaTask(SetTask):
                 gold=(Gold(_cell(where, row, "s_wiki_title")),) if options.gold else (),
                 group=_cell(where, row, "subj"),
                 accepted=_answers(where, row),
+                probe=next((name for end, name in BUCKETS if popularity < end), MOST_POPULAR),
             )
         if omitted:
             remarks.append(f"omitted {counted(omitted, 'question')} with a popularity outside the range of the options")

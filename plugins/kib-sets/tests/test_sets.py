@@ -67,7 +67,11 @@ def test_popqa(write: Write) -> None:
     politician, miller = read(PopqaTask, write("popqa"), gold=True)
     accepted = ("politician", "political leader")
     name, text = "4222362", "What is George Rankin's occupation?"
-    assert politician == Question(name, text, gold=(Gold("George Rankin"),), group="George Rankin", accepted=accepted)
+    probe = "popularity 100 to 999"
+    expected = Question(
+        name, text, gold=(Gold("George Rankin"),), group="George Rankin", accepted=accepted, probe=probe
+    )
+    assert politician == expected
     assert (miller.gold, miller.group) == ((Gold("Ada (miller)"),), "Ada")
     assert all(question.gold == () for question in read(PopqaTask, write("popqa")))
 
@@ -86,6 +90,25 @@ def test_popularity(write: Write, options: dict[str, int], ids: list[str]) -> No
     assert [question.id for question in task.questions("test")] == ids
     omitted = "omitted 1 question with a popularity outside the range of the options"
     assert task.remarks("test") == ([omitted] if len(ids) == 1 else [])
+
+
+def test_popularity_is_a_probe(write: Write) -> None:
+    """The probe of a question is the power of ten of its subject's popularity; a bound belongs to the higher probe."""
+    expected = {
+        "popularity below 100": ("0", "2", "99"),
+        "popularity 100 to 999": ("100", "999"),
+        "popularity 1,000 to 9,999": ("1000", "9999"),
+        "popularity 10,000 to 99,999": ("10000", "99999"),
+        "popularity from 100,000": ("100000", "1258934"),
+    }
+    views = [number for numbers in expected.values() for number in numbers]
+    head, row, *_ = write("popqa").read_text().splitlines()
+    rows = [row.replace("4222362\t", f"{number}\t").replace("\t142\t", f"\t{number}\t") for number in views]
+    path = write("popqa", "\n".join([head, *rows]))
+    probes: dict[str | None, tuple[str, ...]] = {}
+    for question in read(PopqaTask, path):
+        probes[question.probe] = (*probes.get(question.probe, ()), question.id)
+    assert probes == expected
 
 
 def test_hotpotqa(write: Write) -> None:
