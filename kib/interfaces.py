@@ -40,6 +40,7 @@ __all__ = [
     "GROUPS",
     "AliasedCorpus",
     "ApartRetriever",
+    "BackendModel",
     "ChatModel",
     "ChatOnlyModel",
     "CheckedModel",
@@ -355,6 +356,22 @@ class ChatOnlyModel(ChatModel, Protocol):
 
     chat_only: ClassVar[bool]
     """Always true; marks models that read only chats."""
+
+
+@runtime_checkable
+class BackendModel(Protocol):
+    """A model plugin with several backends, which may send the same prompt in different forms.
+
+    A model trained elsewhere is compared with its base only if both have the same backend.
+    """
+
+    def backend(self) -> str:
+        """Return the name of the backend, determined only by the options."""
+        ...
+
+    def sends_chats(self) -> bool:
+        """Return whether the backend sends each prompt as a chat, even without `chat_template = true` in the spec."""
+        ...
 
 
 @runtime_checkable

@@ -382,6 +382,9 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
     verdict: Verdict | None = None  # None: no judge grades the task
 
 
+SERVED_MODEL = "served model"
+"""The name under which `ServedAnswer.server` contains the name of the model that the server reports."""
+
 FINGERPRINT = "system_fingerprint"
 """The name under which `ServedAnswer.server` contains the fingerprint of the server's configuration."""
 

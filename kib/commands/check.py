@@ -212,7 +212,7 @@ def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Except
 def _check_models(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
     """Return the models without a detected problem; add to `problems` the reasons why other models cannot be loaded."""
     plan, intact = steps.plan, []
-    for name, count in Counter(cell.cell.model for cell in plan.cells).items():
+    for name, count in Counter(cell.weights.model for cell in plan.cells).items():
         locked = plan.lock.get("models", name)
         try:
             if isinstance(locked.plugin, CheckedModel):

@@ -20,7 +20,7 @@ def probe_servers(
     """Send test requests to the server of each model; return what the servers can do, and add to `problems`."""
     lines = []
     for name in models:
-        cells = [prepared for prepared in ready if prepared.plan.cell.model == name]
+        cells = [prepared for prepared in ready if prepared.plan.weights.model == name]
         try:
             lines += _probe(steps, name, cells, problems)
         except KibError as error:

@@ -134,6 +134,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
     head = [
         f"{cell.id}",
         _total(result),
+        *_elsewhere(store.plan(), cell),
         *_dropped(result),
         *_judging(result),
         *_corpus(result.corpus),
@@ -182,6 +183,12 @@ def _total(result: CellResult) -> str:
     else:
         total = f"{result.metric} {percent(result.correct / result.n)} % on {counted(result.n, 'question')}"
     return "; ".join([total, *(f"{name} {percent(mean)} %" for name, mean in result.other_metrics.items())])
+
+
+def _elsewhere(plan: BenchmarkPlan, cell: Cell) -> Iterator[str]:
+    """Yield the model that gave the answers, if it was trained elsewhere."""
+    if trained := plan.methods[cell.method].trained_as:
+        yield f"answered by the model {trained}, which was trained elsewhere from {cell.model}"
 
 
 def _mark(line: Score) -> str:

@@ -211,6 +211,7 @@ class ArmRow:
     retrieval: RetrievalQuality | None = None  # None unless requested and the arm retrieves passages
     probes: tuple[ProbeGain, ...] = ()  # empty unless requested and any question names a probe
     origin: Origin = "measured"
+    trained_as: str | None = None  # the model that gave the answers, if it was trained elsewhere from the row's model
 
     @property
     def p(self) -> float | None:
@@ -324,6 +325,7 @@ class Table:
     times: bool = False  # whether measured seconds and memory were requested
     retrieval: bool = False  # whether retrieval quality was requested
     by_probe: bool = False  # whether gains by probe were requested
+    trained_elsewhere: bool = False  # whether the answers of any row are those of a model trained elsewhere
     remarks: tuple[str, ...] = ()  # sources of published numbers, and signs of a K chosen on test
     pairwise: tuple[PairwiseComparison, ...] = ()  # comparisons of the arms of published benchmarks
     cross_origin: tuple[CrossOriginRanking, ...] = ()

@@ -15,7 +15,7 @@ from kib.errors import SpecError
 from kib.harness.letter_tasks import LETTER_REVISION
 from kib.harness.open_tasks import OPEN_REVISION
 from kib.identity import digest
-from kib.interfaces import ChatOnlyModel, GoldRetriever, HarnessTask, Reranker
+from kib.interfaces import BackendModel, ChatOnlyModel, GoldRetriever, HarnessTask, Reranker
 from kib.plan.steps import (
     QUERIES,
     HeldBackStep,
@@ -33,7 +33,7 @@ from kib.plugins.resolve import Lock
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
 from kib.spec.load import MethodTable, Spec, TaskTable
-from kib.spec.tables import GENERATION_KEYS
+from kib.spec.tables import GENERATION_KEYS, measured_models
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 from kib.support.phrases import counted, join
 
@@ -175,13 +175,21 @@ def _asks_in_chats(spec: Spec, lock: Lock, model: str) -> bool:
     return spec.models[model].chat_template or isinstance(lock.get("models", model).plugin, ChatOnlyModel)
 
 
+def _prompt_form(spec: Spec, lock: Lock, model: str) -> str:
+    """Return the form in which a model is asked in words: whether prompts are chats, and any backend."""
+    form = "prompts are chats" if _asks_in_chats(spec, lock, model) else "prompts are texts"
+    plugin = lock.get("models", model).plugin
+    return f"{form}, backend {plugin.backend()}" if isinstance(plugin, BackendModel) else form
+
+
 def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
     plugin = lock.get("retrievers", method.retrieve).plugin if method.retrieve else None
     role = plugin.role if isinstance(plugin, GoldRetriever) else ""
     trainer = spec.trainers[method.train] if method.train else None
     settings = tuple(trainer.vary) if trainer and trainer.choose else ()
     by_loss = settings if trainer and trainer.choose == "loss" else ()
-    return MethodEntry(method.train, method.retrieve, role, (*settings, *(["k"] if method.choose else ())), by_loss)
+    chosen = (*settings, *(["k"] if method.choose else ()))
+    return MethodEntry(method.train, method.retrieve, role, chosen, by_loss, method.trained_as)
 
 
 def _computed_once(
@@ -216,12 +224,12 @@ class _Planner:
         """Yield the cells of a method. Raises SpecError if the method has no cells."""
         method = self.spec.methods[name]
         made = 0
-        for model in method.models or self.spec.models:
+        for model in measured_models(method, self.spec.methods.values(), self.spec.models):
             for settings, weights in self._weights(name, model):
                 for task in method.tasks or self.spec.tasks:
                     for shots in self.spec.tasks[task].shots:
                         for split in self._splits(name, task):
-                            for cell in self._cells_of(name, weights, settings, (task, shots, split)):
+                            for cell in self._cells_of(name, model, weights, settings, (task, shots, split)):
                                 made += 1
                                 yield cell
         if not made:
@@ -236,15 +244,15 @@ class _Planner:
     def repeats(self, name: str) -> Iterator[PlannedCell]:
         """Yield the cells that ask a sample of the questions of a base method again, after all other cells."""
         method = self.spec.methods[name]
-        if method.train is not None or method.retrieve is not None:
+        if not method.is_base:
             return
-        for model in method.models or self.spec.models:
+        for model in measured_models(method, self.spec.methods.values(), self.spec.models):
             count = self._repeated_questions(model)
             plain = self._plain_weights(model)
             weights = WeightsStep(_identity("repeat", plain.identity), model, repeated=True)
             for task in (method.tasks or self.spec.tasks) if count else ():
                 for shots in self.spec.tasks[task].shots:
-                    for one in self._cells_of(name, weights, (), (task, shots, "test")):
+                    for one in self._cells_of(name, model, weights, (), (task, shots, "test")):
                         identity = _identity("repeat", one.cell.identity, count)
                         yield replace(one, cell=replace(one.cell, split="repeat", identity=identity), sample=count)
 
@@ -265,12 +273,7 @@ class _Planner:
             if own and "validation" not in plugin.splits():
                 raise self._wrong(f"choose: the task {task} has no validation questions", "methods", name)
             splits.append("validation")
-        if (
-            method.train is None
-            and method.retrieve is None
-            and table.role == "target"
-            and not why_no_probe(table, plugin)
-        ):
+        if method.is_base and table.role == "target" and not why_no_probe(table, plugin):
             splits.append("probe")
         return splits
 
@@ -280,14 +283,26 @@ class _Planner:
     def _weights(self, name: str, model: str) -> Iterator[tuple[Settings, WeightsStep]]:
         """Yield the settings of each arm of a method, together with the weights with which the arm is measured."""
         method = self.spec.methods[name]
+        if method.trained_as is not None:
+            self._check_trained_elsewhere(name, model, method.trained_as)
         if method.train is None:
-            yield (), self._plain_weights(model)
+            yield (), self._plain_weights(method.trained_as or model)
             return
         if self.lock.get("models", model).plugin.weights() is None:
             message = f"the model {model} cannot be trained; list the other models in the method's `models`"
             raise self._wrong(message, "methods", name)
         for corpus in self._corpora(name):
             yield from self._all_trained_weights(model, method.train, corpus)
+
+    def _check_trained_elsewhere(self, name: str, base: str, trained: str) -> None:
+        """Raise SpecError if a model trained elsewhere is not asked in the same form as its base."""
+        ours, theirs = (_prompt_form(self.spec, self.lock, model) for model in (trained, base))
+        if ours != theirs:
+            message = (
+                f"expected a model that is asked in the same form as its base {base} ({theirs}), got {trained} "
+                f"({ours}); a gain would also contain the difference between the two forms"
+            )
+            raise self._wrong(message, "methods", name, "trained_as")
 
     def _corpora(self, name: str) -> list[str]:
         """Return the corpora that a method trains on, which are the corpora of its target tasks."""
@@ -437,8 +452,9 @@ class _Planner:
         return max(values, key=int) if values else None
 
     def _cells_of(
-        self, name: str, weights: WeightsStep, settings: Settings, place: tuple[str, int, Split]
+        self, name: str, model: str, weights: WeightsStep, settings: Settings, place: tuple[str, int, Split]
     ) -> Iterator[PlannedCell]:
+        """Yield the cells of an arm; they belong to `model`, even if a model trained elsewhere has the weights."""
         task, shots, split = place
         method, table = self.spec.methods[name], self.spec.tasks[task]
         trained_on = weights.text.passages.corpus if weights.text else None
@@ -447,7 +463,7 @@ class _Planner:
         chat = weights.model if _asks_in_chats(self.spec, self.lock, weights.model) else None
         asked = self._asked(task, shots, chat, split)
         if method.retrieve is None:
-            yield self._cell(name, settings, table, weights, asked, None, None)
+            yield self._cell((name, settings, model), table, weights, asked, None, None)
             return
         if table.corpus is None or (self._is_oracle(method.retrieve) and table.role == "control"):
             return  # no corpus, or a control whose questions have no gold in this corpus
@@ -455,7 +471,7 @@ class _Planner:
         hits = self._hits(method.retrieve, task, self._depth(method.retrieve), chat, split)
         for k in numbers:
             chosen = settings if k is None else (*settings, ("k", k))
-            yield self._cell(name, chosen, table, weights, asked, hits, k)
+            yield self._cell((name, chosen, model), table, weights, asked, hits, k)
 
     @_computed_once
     def _is_oracle(self, retriever: str) -> bool:
@@ -483,15 +499,15 @@ class _Planner:
 
     def _cell(
         self,
-        name: str,
-        settings: Settings,
+        arm: tuple[str, Settings, str],
         table: TaskTable,
         weights: WeightsStep,
         asked: QuestionsStep,
         hits: HitsStep | None,
         k: int | None,
     ) -> PlannedCell:
-        retrieval = None
+        """Return a cell; `arm` consists of the method, its settings and the model to which the cell belongs."""
+        (name, settings, model), retrieval = arm, None
         if hits:
             retrieval = {"retriever": self._retriever(hits.retriever), "passages": hits.passages.identity, "k": k}
         prompt = _prompt_parts(self.spec)
@@ -499,7 +515,7 @@ class _Planner:
         identity = _identity("cell", weights.identity, asked.identity, retrieval, prompt if hits else None, *judged)
         trained_on = weights.text.passages.corpus if weights.text else None
         cell = Cell(
-            model=weights.model,
+            model=model,
             method=name,
             settings=settings,
             task=table.name,

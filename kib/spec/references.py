@@ -1,11 +1,21 @@
 """Checks across the tables of a benchmark file: names that must exist, and keys that depend on each other."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from kib.spec.line_numbers import KeyPath
 from kib.spec.messages import show_value
-from kib.spec.tables import SINGULAR, CorpusTable, MethodTable, ModelTable, Table, TaskTable, TrainerTable, own_keys
+from kib.spec.tables import (
+    SINGULAR,
+    CorpusTable,
+    MethodTable,
+    ModelTable,
+    Table,
+    TaskTable,
+    TrainerTable,
+    measured_models,
+    own_keys,
+)
 from kib.support.phrases import join, offer
 from kib.support.templates import TemplateFailedError, template_variables
 
@@ -37,8 +47,12 @@ def wrong_references(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, st
 
 def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]]:
     """Yield the key path and the message for keys that are valid individually but contradict each other."""
-    for method in _of(tables, "methods", MethodTable):
+    methods = list(_of(tables, "methods", MethodTable))
+    models = {table.name: table for table in _of(tables, "models", ModelTable)}
+    for method in methods:
         yield from _check_method(method)
+        if method.trained_as in names["models"]:
+            yield from _check_trained_elsewhere(method, measured_models(method, methods, names["models"]), models)
     for corpus in _of(tables, "corpora", CorpusTable):
         yield from _check_chunk(corpus, names["models"])
     for task in _of(tables, "tasks", TaskTable):
@@ -47,10 +61,9 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
         yield from _check_vary(trainer)
         yield from _check_unseen(trainer)
         yield from _check_circle(trainer, tables["trainers"])
-    methods = list(_of(tables, "methods", MethodTable))
     if len(methods) == len(names["methods"]):
-        for model in _of(tables, "models", ModelTable):
-            yield from _check_repeat(model, methods)
+        for model in models.values():
+            yield from _check_repeat(model, methods, names["models"])
 
 
 def _check_unseen(trainer: TrainerTable) -> Iterator[tuple[KeyPath, str]]:
@@ -115,6 +128,8 @@ def _method_references(table: MethodTable) -> Iterator[tuple[KeyPath, str, str]]
     path = ("methods", table.name)
     if table.train is not None:
         yield (*path, "train"), "trainers", table.train
+    if table.trained_as is not None:
+        yield (*path, "trained_as"), "models", table.trained_as
     if table.retrieve is not None:
         yield (*path, "retrieve"), "retrievers", table.retrieve
     for kind, names in (("tasks", table.tasks), ("models", table.models)):
@@ -128,13 +143,39 @@ def _check_method(table: MethodTable) -> Iterator[tuple[KeyPath, str]]:
             yield ("methods", table.name, key), f"`{key}` needs `retrieve`"
 
 
-def _check_repeat(table: ModelTable, methods: Collection[MethodTable]) -> Iterator[tuple[KeyPath, str]]:
-    bases = [method for method in methods if method.train is None and method.retrieve is None]
-    if table.repeat_questions and not any(table.name in (method.models or (table.name,)) for method in bases):
+def _check_repeat(
+    table: ModelTable, methods: Collection[MethodTable], models: Collection[str]
+) -> Iterator[tuple[KeyPath, str]]:
+    measured = [name for method in methods if method.is_base for name in measured_models(method, methods, models)]
+    if table.repeat_questions and table.name not in measured:
         yield (
             ("models", table.name, "repeat_questions"),
             "`repeat_questions` needs a method without `train` and `retrieve` that is measured with this model",
         )
+
+
+def _check_trained_elsewhere(
+    table: MethodTable, bases: Sequence[str], models: Mapping[str, ModelTable]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a mistake if a method with `trained_as` also trains, or does not have exactly one comparable base."""
+    path, trained = ("methods", table.name), table.trained_as
+    named = (*path, "trained_as")
+    if table.train is not None:
+        yield named, "expected either `train` or `trained_as`, got both"
+    elif trained in bases:
+        yield (*path, "models"), f"expected the model from which {trained} was trained, got {trained} itself"
+    elif table.models and len(bases) > 1:
+        yield (*path, "models"), f"expected a single model, the base of {trained}, got {join(bases)}"
+    elif len(bases) > 1:
+        yield path, f"`models` is missing; write the base from which {trained} was trained: {join(bases, 'or')}"
+    elif not bases:
+        yield named, f"the base is missing; declare the model from which {trained} was trained as another [models.NAME]"
+    elif (base := models.get(bases[0])) and (other := models.get(str(trained))) and base.plugin != other.plugin:
+        message = (
+            f'expected a model with the plugin of its base {base.name}, "{base.plugin}", so that both are asked in the '
+            f'same way; got {trained} with the plugin "{other.plugin}"'
+        )
+        yield named, message
 
 
 def _check_chunk(table: CorpusTable, models: Collection[str]) -> Iterator[tuple[KeyPath, str]]:

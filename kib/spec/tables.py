@@ -1,7 +1,7 @@
 """The tables of a benchmark file: kib's own keys with their types, defaults and descriptions."""
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -35,6 +35,7 @@ __all__ = [
     "TrainerTable",
     "Unseen",
     "WriterTable",
+    "measured_models",
     "own_keys",
 ]
 
@@ -406,6 +407,9 @@ class MethodTable(Table):
     """`[methods.NAME]`: a method of providing knowledge to a model; an empty table denotes the base model."""
 
     train: str | None = Field(None, description="the trainer to use")
+    trained_as: str | None = Field(
+        None, description="the model that was trained elsewhere and answers instead of its base, which `models` names"
+    )
     retrieve: str | None = Field(None, description="the retriever to use")
     top_k: Positives = Field(
         (), description="the numbers of passages in the prompt; each number yields a separate cell"
@@ -414,7 +418,18 @@ class MethodTable(Table):
         None, description="also report the best `top_k`, chosen on the tasks' validation questions"
     )
     tasks: Names | None = Field(None, description="the tasks on which the method is measured; default: all tasks")
-    models: Names | None = Field(None, description="the models with which the method is measured; default: all models")
+    models: Names | None = Field(
+        None,
+        description=(
+            "the models with which the method is measured, or with `trained_as` the base; default: all models that no "
+            "`trained_as` names"
+        ),
+    )
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the method measures the unchanged model without passages."""
+        return self.train is None and self.trained_as is None and self.retrieve is None
 
 
 class PromptTable(_Strict):
@@ -471,6 +486,12 @@ TABLES: Mapping[str, type[Table]] = {
     "judges": JudgeTable,
     "methods": MethodTable,
 }
+
+
+def measured_models(method: MethodTable, methods: Iterable[MethodTable], models: Iterable[str]) -> tuple[str, ...]:
+    """Return the models to which the cells of a method belong: its `models`, or all models not trained elsewhere."""
+    elsewhere = {other.trained_as for other in methods}
+    return method.models or tuple(name for name in models if name not in elsewhere)
 
 
 def own_keys(kind: str) -> tuple[str, ...]:

@@ -99,11 +99,17 @@ class MethodEntry:
     retriever_role: str = ""
     chosen: tuple[str, ...] = ()  # names of the settings chosen on validation questions or by loss
     by_loss: tuple[str, ...] = ()  # names of the settings in `chosen` that are chosen by the loss on validation text
+    trained_as: str | None = None  # the model trained elsewhere that gives the answers instead of the cell's model
 
     @property
     def is_base(self) -> bool:
         """Whether the method is the unchanged model without passages, which is the baseline of all gains."""
-        return self.train is None and self.retrieve is None
+        return not self.is_trained and self.retrieve is None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the answers come from trained weights, trained either by kib or elsewhere."""
+        return self.train is not None or self.trained_as is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +263,11 @@ def plan_from_json(value: Any) -> BenchmarkPlan:
 
 def plan_to_json(plan: BenchmarkPlan) -> dict[str, Any]:
     """Convert a plan to the JSON object stored in `plan.json`."""
-    return {"schema": SCHEMA, **asdict(plan)}
+    fields = asdict(plan)
+    for method in fields["methods"].values():
+        if method["trained_as"] is None:  # as in results without models trained elsewhere
+            del method["trained_as"]
+    return {"schema": SCHEMA, **fields}
 
 
 def cell_from_json(value: Any) -> CellResult:

@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from leaderboard_lab import NEW, OLD, row
+from leaderboard_lab import METHODS, NEW, OLD, row
 
 from kib.errors import InputError
 from kib.identity import digest_file
 from kib.leaderboard import render
-from kib.store.result_records import Failure, TaskEntry
+from kib.store.result_records import Failure, MethodEntry, TaskEntry
 from kib.store.sealed_json import read_sealed
 
 
@@ -185,3 +185,27 @@ def test_results_with_a_different_identity_are_ignored(lab):
     cell = lab.add(4, "base")
     lab.cells = [replace(cell, identity=cell.identity[:8] + "0" * 56)]
     assert lab.table().missing[0].reason == "not measured"
+
+
+def test_a_model_trained_elsewhere_has_another_served_model(lab):
+    """A model trained elsewhere is compared with its base despite another served name, but not on another device."""
+    lab.methods = {**METHODS, **{name: MethodEntry(None, None, trained_as=name) for name in ("ft-a", "ft-b")}}
+    base = {**OLD.packages, "served model": "m", "system_fingerprint": "fp-1"}
+    tuned = {**base, "served model": "m:ft", "system_fingerprint": "fp-2"}
+    lab.add(4, "base", where=replace(OLD, packages=base))
+    lab.add(15, "ft-a", where=replace(OLD, packages=tuned))
+    lab.add(15, "ft-b", where=replace(OLD, device="NVIDIA H100", packages=tuned))
+    table = lab.table()
+    assert row(table, "ft-a").gain.absolute == pytest.approx(11 / 20)
+    assert (row(table, "ft-a").warnings, row(table, "ft-a").trained, row(table, "ft-a").kind) == ((), True, "")
+    assert row(table, "ft-b").reason == "NVIDIA H100 against cpu"
+    assert row(lab.table(against="ft-a"), "base").reason == ""
+
+
+def test_a_model_trained_elsewhere_that_changes_is_not_comparable(lab):
+    """If the server reports two models for the answers of one arm, the arm has no gain."""
+    lab.methods = {**METHODS, "ft": MethodEntry(None, None, trained_as="m-ft")}
+    lab.add(4, "base", where=replace(OLD, packages={**OLD.packages, "served model": "m"}))
+    names = [{**OLD.packages, "served model": name} for name in ("m:ft-1", "m:ft-2")]
+    lab.add(15, "ft", where=tuple(replace(OLD, packages=one) for one in names))
+    assert row(lab.table(), "ft").reason == "mixes 2 environments: served model m:ft-1 against m:ft-2"

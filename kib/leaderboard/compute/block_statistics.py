@@ -113,7 +113,7 @@ def add_gold_shares(rows: Sequence[RowBuilder]) -> None:
 
     A share of a gain that may be due to chance would mean nothing.
     """
-    gold = next((row for row in rows if row.arm.kind == "ceiling" and row.arm.method.train is None), None)
+    gold = next((row for row in rows if row.arm.kind == "ceiling" and not row.arm.method.is_trained), None)
     if gold is None or gold.gain is None or gold.gain.absolute <= 0 or not gold.gain.significant:
         return
     for row in rows:

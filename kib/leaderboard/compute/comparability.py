@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.question_scores import QuestionScores
-from kib.records import FINGERPRINT, UNKNOWN_DEVICE, Environment
+from kib.records import FINGERPRINT, SERVED_MODEL, UNKNOWN_DEVICE, Environment
 from kib.support.phrases import counted
 
 __all__ = ["align", "why_not_comparable", "why_not_comparable_at_all"]
@@ -29,7 +29,8 @@ def why_not_comparable_at_all(arm: Arm) -> str:
 def why_not_comparable(arm: Arm, reference: Arm) -> str:
     """Return the reason why a measured arm and its reference are not comparable, or "".
 
-    The function does not read any questions.
+    The function does not read any questions. A server reports a model trained elsewhere under a name of its own, so the
+    name is compared only if the same model answered.
     """
     name = reference.name
     if reference.status != "measured":
@@ -45,7 +46,10 @@ def why_not_comparable(arm: Arm, reference: Arm) -> str:
         return f"{counted(ours.n, 'question')} against {theirs.n}"
     if ours.metric != theirs.metric:
         return f"metric {ours.metric} against {theirs.metric}"
-    return _changes(_environments(arm)[0], _environments(reference)[0])
+    ours_where, theirs_where = _environments(arm)[0], _environments(reference)[0]
+    if arm.method.trained_as != reference.method.trained_as:
+        ours_where, theirs_where = _without(ours_where, SERVED_MODEL), _without(theirs_where, SERVED_MODEL)
+    return _changes(ours_where, theirs_where)
 
 
 def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | str:
@@ -78,11 +82,15 @@ def _environments(arm: Arm) -> list[Environment]:
     found: list[Environment] = []
     for result in arm.results:
         for recorded in result.environments:
-            packages = {name: version for name, version in recorded.packages.items() if name != FINGERPRINT}
-            environment = replace(recorded, packages=packages)
+            environment = _without(recorded, FINGERPRINT)
             if environment not in found:
                 found.append(environment)
     return found or [Environment(UNKNOWN_DEVICE)]
+
+
+def _without(environment: Environment, left_out: str) -> Environment:
+    packages = {name: version for name, version in environment.packages.items() if name != left_out}
+    return replace(environment, packages=packages)
 
 
 def _changes(ours: Environment, theirs: Environment) -> str:

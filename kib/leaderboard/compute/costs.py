@@ -37,8 +37,8 @@ def costs(
     found = {arm: _mean([_cost(one, seconds[one.cell], prices, pace) for one in arm.results]) for arm in arms}
     # Arms with gold passages have no break-even point, because gold passages are not available in any application.
     contenders = [arm for arm in arms if arm in gaining and arm.kind == ""]
-    rivals = [arm for arm in contenders if arm.method.train is None and arm.method.retrieve is not None]
-    for arm in (arm for arm in contenders if arm.method.train is not None):
+    rivals = [arm for arm in contenders if not arm.method.is_trained and arm.method.retrieve is not None]
+    for arm in (arm for arm in contenders if arm.method.is_trained):
         found[arm] = replace(
             found[arm],
             fewer_operations_from=_break_even(

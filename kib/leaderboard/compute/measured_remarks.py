@@ -1,4 +1,4 @@
-"""Remarks on measured results: the source of few-shot examples, and changes to questions and training texts."""
+"""Remarks on measured results: models trained elsewhere, few-shot examples, and changes to texts."""
 
 from collections.abc import Iterable
 
@@ -12,6 +12,9 @@ def measured_remarks(arms: Iterable[Arm]) -> list[str]:
     """Return the remarks stored with the results of arms; equal remarks on several tasks or methods are combined."""
     by_note: dict[str, dict[str, None]] = {}
     for arm in arms:
+        if arm.method.trained_as:
+            note = f"the model {arm.method.trained_as} gave the answers; it was trained elsewhere from {arm.cell.model}"
+            by_note.setdefault(note, {})[arm.cell.method] = None
         for result in arm.results:
             for note in result.task_notes:
                 by_note.setdefault(note, {})[arm.cell.task] = None

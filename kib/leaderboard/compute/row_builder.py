@@ -94,7 +94,7 @@ class RowBuilder:
             corpus=cell.corpus,
             shots=cell.shots,
             kind=arm.kind,
-            trained=arm.method.train is not None,
+            trained=arm.method.is_trained,
             retrieving=arm.method.retrieve is not None,
             seeds=tuple(cell.seed for cell in arm.cells) if measured else (),
             cells=tuple(cell.id for cell in arm.cells) if measured else (),
@@ -132,6 +132,7 @@ class RowBuilder:
             cost=self.cost,
             retrieval=self.retrieval,
             probes=self.probes,
+            trained_as=arm.method.trained_as,
         )
 
 
@@ -174,7 +175,7 @@ def _mark(arm: Arm, gain: Gain | None) -> str:
     """For a significant drop on a control task, return "forgets" if the arm was trained and "harmed" otherwise."""
     if arm.task.role != "control" or gain is None or gain.absolute >= 0 or not gain.significant:
         return ""
-    return "forgets" if arm.method.train is not None else "harmed"
+    return "forgets" if arm.method.is_trained else "harmed"
 
 
 def _prompt_tokens(arm: Arm) -> float | None:

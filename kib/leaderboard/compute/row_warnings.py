@@ -102,7 +102,7 @@ class BlockWarnings:
     """Determines the warnings for the arms of one block, that is, one combination of model, task and shots."""
 
     def __init__(self, known: Iterable[tuple[Arm, WarningFacts]]) -> None:
-        untrained = [(arm, facts) for arm, facts in known if arm.method.train is None]
+        untrained = [(arm, facts) for arm, facts in known if not arm.method.is_trained]
         self._untrained_answers = {facts.answers[0] for _, facts in untrained}
         self._base_configurations = {one for arm, _ in untrained if arm.kind == "base" for one in _configurations(arm)}
         self._base_prompts = {facts.prompts for arm, facts in untrained if arm.kind == "base"}
@@ -111,14 +111,15 @@ class BlockWarnings:
         self, arm: Arm, facts: WarningFacts, accuracy: Accuracy, gain: Gain | None, p: float | None
     ) -> tuple[str, ...]:
         """Return the warnings of a measured arm; `p` is the decisive p value of its gain, or None if unknown."""
-        configurations = self._base_configurations | _configurations(arm)
+        # a model trained elsewhere is a different model on its server, so its configuration differs from that of base
+        configurations = _configurations(arm) | (set() if arm.method.trained_as else self._base_configurations)
         applies = {
             "loss not falling": arm.method.train is not None and _loss_did_not_fall(arm),
             "hardly trained": arm.method.train is not None and _hardly_moved(arm),
             f"hardly trained (steps: {_fewest_steps(arm)})": 0 < _fewest_steps(arm) < MIN_STEPS,
             f"open pairs ({_open_pairs(arm)})": _open_pairs(arm) > 0,
             "rounded away": arm.method.train is not None and _rounded_away(arm),
-            "as untrained": arm.method.train is not None and _any_in(facts.answers, self._untrained_answers),
+            "as untrained": arm.method.is_trained and _any_in(facts.answers, self._untrained_answers),
             f"configurations ({len(configurations)})": len(configurations) > 1,
             "prompts as base": arm.method.retrieve is not None and _any_in([facts.prompts], self._base_prompts),
             "one passage": _is_contender(arm) and accuracy.n >= MIN_QUESTIONS and 2 * facts.repeated > accuracy.n,

@@ -119,6 +119,7 @@ def _assemble(sections: Sequence[BenchmarkSection], against: str | None, shown: 
         cells=sum(len(section.plan.cells) for section in sections),
         missing=tuple(one for section in sections for arm in section.all_arms for one in arm.missing),
         environments=environments.all(),
+        trained_elsewhere=any(row.trained_as for row in rows),
         **shown,
         remarks=tuple(
             one_line(f"{f'{section.plan.name}: ' * several}{sentence}")

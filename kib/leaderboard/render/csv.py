@@ -7,11 +7,11 @@ from typing import Any
 from kib.leaderboard.render.machine_values import (
     AVERAGE,
     PROBE,
-    ROW,
     average_values,
     cost_keys,
     probe_values,
     retrieval_keys,
+    row_keys,
     row_values,
 )
 from kib.leaderboard.table_records import Table
@@ -29,7 +29,9 @@ def to_csv(table: Table) -> str:
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     probe = PROBE if table.by_probe else {}
-    columns = tuple(dict.fromkeys(("entry", *ROW, *retrieval_keys(table), *cost_keys(table), *AVERAGE, *probe)))
+    columns = tuple(
+        dict.fromkeys(("entry", *row_keys(table), *retrieval_keys(table), *cost_keys(table), *AVERAGE, *probe))
+    )
     writer.writerow(columns)
     entries = ({"entry": "arm", **row_values(row, table)} for row in table.rows)
     averages = ({"entry": "average", **average_values(row)} for row in table.averages)

@@ -18,6 +18,7 @@ from kib.statistics.gains import Accuracy, Gain, Interval
 __all__ = [
     "AVERAGE",
     "COST",
+    "ELSEWHERE",
     "PROBE",
     "REPEAT",
     "RETRIEVAL",
@@ -30,6 +31,7 @@ __all__ = [
     "ranking_values",
     "repeat_values",
     "retrieval_keys",
+    "row_keys",
     "row_values",
 ]
 
@@ -119,6 +121,10 @@ ROW: Mapping[str, Callable[[ArmRow], Any]] = {
     "cells": lambda row: list(row.cells),
 }
 """The keys of a row, with functions that return their values."""
+
+
+ELSEWHERE: Mapping[str, Callable[[ArmRow], Any]] = {"trained_as": lambda row: row.trained_as}
+"""The additional keys of a row if a model of the table was trained elsewhere."""
 
 
 def _of_row(value: Callable[[ArmRow], Any]) -> Callable[[ArmRow, ProbeGain], Any]:
@@ -252,6 +258,11 @@ AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
 """The keys of an average, with functions that return their values."""
 
 
+def row_keys(table: Table) -> Mapping[str, Callable[[ArmRow], Any]]:
+    """Return the keys of a table's rows, without the keys of requested views."""
+    return {**ROW, **(ELSEWHERE if table.trained_elsewhere else {})}
+
+
 def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
     """Return the keys of the cost values in a table's rows."""
     return {**COST, **(TIMES if table.times else {})} if table.cost else {}
@@ -266,7 +277,7 @@ def row_values(row: ArmRow, table: Table) -> dict[str, Any]:
     """Return the values of a row by key."""
     cost = {name: value(row.cost) if row.cost else None for name, value in cost_keys(table).items()}
     found = {name: value(row.retrieval) if row.retrieval else None for name, value in retrieval_keys(table).items()}
-    return {**{name: value(row) for name, value in ROW.items()}, **found, **cost}
+    return {**{name: value(row) for name, value in row_keys(table).items()}, **found, **cost}
 
 
 def probe_values(table: Table) -> list[dict[str, Any]]:

@@ -216,14 +216,19 @@ class LmEvalModel:
 
         Raises InputError for a backend that does not accept chats.
         """
-        if not self._is_chat():
+        if not self.sends_chats():
             raise InputError(
                 f"the backend {self.options.backend} does not accept chats; set `chat_template = false`, or use a "
                 "backend such as local-chat-completions"
             )
         return chat_as_text(messages, add_generation_prompt)
 
-    def _is_chat(self) -> bool:
+    def backend(self) -> str:
+        """Return the name of the backend."""
+        return self.options.backend
+
+    def sends_chats(self) -> bool:
+        """Return whether the backend accepts only chats, so that a prompt without messages is sent as one message."""
         return bool(CHAT.search(self.options.backend))
 
     def load(self, weights: Weights | None = None) -> "LM":
@@ -258,7 +263,7 @@ class LmEvalModel:
         address = found[0].address if found else f"backend {self.options.backend}"
         server = Server(address, os.environ.get(self._credential(), ""))
         size = self._number("num_concurrent") * self._number("batch_size")
-        prepare_server_backend(lm, server, size, chat=self._is_chat())
+        prepare_server_backend(lm, server, size, chat=self.sends_chats())
 
     def check(self) -> None:
         """Raise InputError for an unknown backend, or for a backend that lacks a package or the address of a server."""
