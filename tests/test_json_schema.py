@@ -168,7 +168,7 @@ def test_every_key_is_documented():
         file.write_text(made, encoding="utf-8")
         text = made
     assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py"
-    parts = {"Chunk", "TextKey", "Replay", "Unseen", "Validation", "PromptTable", "PriceTable"}
+    parts = {"Chunk", "TextKey", "Replay", "Unseen", "Validation", "MethodCost", "PromptTable", "PriceTable"}
     assert shown == {"head", *TABLES, *TASK_OPTIONS, *parts}
 
 

@@ -129,3 +129,18 @@ def test_both_models_have_the_same_backend(bench):
     bench.spec.write_text(text)
     with pytest.raises(SpecError, match=r"backend ggml\), got m-ft \(prompts are texts, backend gguf\)"):
         bench.plan()
+
+
+def test_a_changed_cost_measures_nothing_again(tuned):
+    """The entered cost is stored with the plan and shown, and is not part of the identity of any cell."""
+    tuned.run()
+    before = tuned.files("plan.json", "statistics.json")
+    tuned.write_toy(model="seed = 1\n", more=f"{TUNED}\n[methods.ft.cost]\nmoney = 12.5\nhours = 0.4\n").run()
+    assert tuned.files("plan.json", "statistics.json") == before
+    assert tuned.results.plan().methods["ft"].cost == {"money": 12.5, "hours": 0.4}
+    shown = tuned.call("show", "m/ft/people,0-shot").stdout
+    assert "cost of training, entered by hand: money 12.5 and 0.4 h of training" in shown
+    text = " ".join(tuned.call("leaderboard", "--cost").stdout.split())
+    assert "ft: entered by hand: money 12.5 and 0.4 h of training" in text
+    assert "ft+rag,k=1: entered by hand: money 12.5 and 0.4 h of training" in text
+    assert "m-ft, trained elsewhere from m" in tuned.call("plan", "bench.toml").stdout

@@ -12,7 +12,7 @@ from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
 from kib.store.results import Results
 from kib.store.work import Work
-from kib.support.phrases import counted
+from kib.support.phrases import counted, join
 
 __all__ = ["show_plan"]
 
@@ -28,7 +28,7 @@ def show_plan(plan: Plan, results: Results, work: Work, progress: Progress) -> s
 
     measured = [results.has(cell.cell) for cell in plan.cells]
     lines = [f"{plan.spec.name}: {counted(len(plan.cells), 'cell')}, {sum(measured)} done", "", "weights"]
-    lines += [f"  {step.identity[:8]}  {step.title}" for step in plan.weights if not step.repeated]
+    lines += [f"  {step.identity[:8]}  {step.title}{_origin(plan, step)}" for step in plan.weights if not step.repeated]
     lines += ["", "steps"]
     lines += [
         f"  {mark(work.looks_finished(kind, key))}{key[:8]}  {kind:<9}{title}" for kind, key, title in _steps(plan)
@@ -37,6 +37,12 @@ def show_plan(plan: Plan, results: Results, work: Work, progress: Progress) -> s
     lines += [f"  {mark(done)}{cell.cell.id}" for cell, done in zip(plan.cells, measured, strict=True)]
     missing = [cell for cell, done in zip(plan.cells, measured, strict=True) if not done]
     return "\n".join([*lines, *(_forecast(SharedSteps(plan, work, progress), missing) if missing else [])])
+
+
+def _origin(plan: Plan, weights: WeightsStep) -> str:
+    """Return the base of weights that were trained elsewhere, as a suffix of their title, or ""."""
+    bases = dict.fromkeys(cell.cell.model for cell in plan.on(weights) if cell.cell.model != weights.model)
+    return f", trained elsewhere from {join(list(bases))}" if bases else ""
 
 
 def _forecast(steps: SharedSteps, missing: Sequence[PlannedCell]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kib.errors import InputError
 from kib.leaderboard.number_format import percent, three_digits
+from kib.leaderboard.render.cost_table import describe_entered
 from kib.prompts import LETTERS, render_passages
 from kib.records import Cell, Score, Text, document_id
 from kib.run.steps.passages import read_aliases
@@ -186,9 +187,12 @@ def _total(result: CellResult) -> str:
 
 
 def _elsewhere(plan: BenchmarkPlan, cell: Cell) -> Iterator[str]:
-    """Yield the model that gave the answers, if it was trained elsewhere."""
-    if trained := plan.methods[cell.method].trained_as:
-        yield f"answered by the model {trained}, which was trained elsewhere from {cell.model}"
+    """Yield the model that gave the answers and its cost, if it was trained elsewhere."""
+    method = plan.methods[cell.method]
+    if method.trained_as:
+        yield f"answered by the model {method.trained_as}, which was trained elsewhere from {cell.model}"
+    if method.cost:
+        yield f"cost of training, entered by hand: {describe_entered(method.cost)}"
 
 
 def _mark(line: Score) -> str:

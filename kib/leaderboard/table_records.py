@@ -80,6 +80,7 @@ class Cost:
     money: float | None = None  # the monetary cost per question
     money_once: float | None = None  # the one-time monetary cost of the index, the training and the training text
     money_writing: float | None = None  # the monetary cost of the training text, which is part of `money_once`
+    entered: Mapping[str, float] = field(default_factory=dict)  # what the spec states about training elsewhere
     fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
     less_money_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
 

@@ -189,7 +189,13 @@ def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
     settings = tuple(trainer.vary) if trainer and trainer.choose else ()
     by_loss = settings if trainer and trainer.choose == "loss" else ()
     chosen = (*settings, *(["k"] if method.choose else ()))
-    return MethodEntry(method.train, method.retrieve, role, chosen, by_loss, method.trained_as)
+    return MethodEntry(method.train, method.retrieve, role, chosen, by_loss, method.trained_as, _cost(spec, method))
+
+
+def _cost(spec: Spec, method: MethodTable) -> dict[str, float]:
+    """Return the entered cost of the model in `trained_as`, which any method with this model may state."""
+    same = [one for one in spec.methods.values() if one.trained_as and one.trained_as == method.trained_as]
+    return next((one.cost.model_dump(exclude_none=True) for one in same if one.cost), {})
 
 
 def _computed_once(

@@ -53,6 +53,7 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
         yield from _check_method(method)
         if method.trained_as in names["models"]:
             yield from _check_trained_elsewhere(method, measured_models(method, methods, names["models"]), models)
+        yield from _check_cost(method, methods)
     for corpus in _of(tables, "corpora", CorpusTable):
         yield from _check_chunk(corpus, names["models"])
     for task in _of(tables, "tasks", TaskTable):
@@ -176,6 +177,23 @@ def _check_trained_elsewhere(
             f'same way; got {trained} with the plugin "{other.plugin}"'
         )
         yield named, message
+
+
+def _check_cost(table: MethodTable, methods: Sequence[MethodTable]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a mistake if a cost belongs to no model trained elsewhere, or if another method states a different cost."""
+    path = ("methods", table.name, "cost")
+    if table.cost is None:
+        return
+    if table.trained_as is None:
+        yield path, "`cost` needs `trained_as`; kib counts all other costs itself"
+        return
+    first = next(one for one in methods if one.trained_as == table.trained_as and one.cost)
+    if first.cost != table.cost:
+        message = (
+            f"expected a single cost of the model {table.trained_as}, but the method {first.name} states another cost; "
+            "a cost applies to all methods with the same model"
+        )
+        yield path, message
 
 
 def _check_chunk(table: CorpusTable, models: Collection[str]) -> Iterator[tuple[KeyPath, str]]:

@@ -22,6 +22,7 @@ __all__ = [
     "CorpusTable",
     "Head",
     "JudgeTable",
+    "MethodCost",
     "MethodTable",
     "ModelTable",
     "PluginTable",
@@ -403,6 +404,26 @@ def _answer_metrics(scoring: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(name for name in metrics if name in ANSWER_METRICS)
 
 
+class MethodCost(_Strict):
+    """`[methods.NAME.cost]`: the cost of a model trained elsewhere, entered by hand."""
+
+    money: Price | None = Field(None, description="the price of the training, in the currency of `[prices]`")
+    hours: Price | None = Field(None, description="the number of hours that the training took")
+    tokens: Natural | None = Field(None, description="the number of trained tokens, over all epochs")
+    input_tokens_million: Price | None = Field(
+        None, description="the price per million input tokens of the trained model; default: the price in `[prices]`"
+    )
+    output_tokens_million: Price | None = Field(
+        None, description="the price per million output tokens of the trained model; default: the price in `[prices]`"
+    )
+
+    @model_validator(mode="after")
+    def _any_value(self) -> "MethodCost":
+        if not self.model_fields_set:
+            raise ValueError(f"expected at least one of {join(list(MethodCost.model_fields), 'and')}")
+        return self
+
+
 class MethodTable(Table):
     """`[methods.NAME]`: a method of providing knowledge to a model; an empty table denotes the base model."""
 
@@ -424,6 +445,9 @@ class MethodTable(Table):
             "the models with which the method is measured, or with `trained_as` the base; default: all models that no "
             "`trained_as` names"
         ),
+    )
+    cost: MethodCost | None = Field(
+        None, description="the cost of the model in `trained_as`, entered by hand for the cost table"
     )
 
     @property

@@ -100,6 +100,7 @@ class MethodEntry:
     chosen: tuple[str, ...] = ()  # names of the settings chosen on validation questions or by loss
     by_loss: tuple[str, ...] = ()  # names of the settings in `chosen` that are chosen by the loss on validation text
     trained_as: str | None = None  # the model trained elsewhere that gives the answers instead of the cell's model
+    cost: Mapping[str, Amount] = field(default_factory=dict)  # the cost of `trained_as`, as entered in the spec
 
     @property
     def is_base(self) -> bool:
@@ -265,8 +266,9 @@ def plan_to_json(plan: BenchmarkPlan) -> dict[str, Any]:
     """Convert a plan to the JSON object stored in `plan.json`."""
     fields = asdict(plan)
     for method in fields["methods"].values():
-        if method["trained_as"] is None:  # as in results without models trained elsewhere
-            del method["trained_as"]
+        for key in ("trained_as", "cost"):  # as in results without models trained elsewhere
+            if not method[key]:
+                del method[key]
     return {"schema": SCHEMA, **fields}
 
 

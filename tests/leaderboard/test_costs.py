@@ -227,3 +227,52 @@ def test_generated_tokens_of_a_server_cost_money(lab, written, price, money):
     total = None if written is None else written * 20
     lab.add(4, "base", tokens=2000, written=total, where=replace(OLD, device="unknown"))
     assert row(lab.table(cost=True), "base").cost.money == (None if money is None else pytest.approx(money))
+
+
+ENTERED_COST = {"money": 12.5, "hours": 0.5, "tokens": 100_000, "input_tokens_million": 10.0}
+
+
+def elsewhere(lab, cost, prices=None):
+    """Return the table of a lab with base, retrieval and a model trained elsewhere with and without retrieval."""
+    tuned = MethodEntry(None, None, trained_as="m-ft", cost=cost)
+    lab.methods = {**METHODS, "tuned": tuned, "tuned+rag": replace(tuned, retrieve="bm25")}
+    lab.prices = {"input_tokens_million": 5.0} if prices is None else prices
+    where = replace(OLD, device="unknown")
+    for right, method, more in ((4, "base", {}), (14, "rag", {"k": 1}), (15, "tuned", {}), (16, "tuned+rag", {"k": 1})):
+        lab.add(right, method, tokens=8000 if more else 2000, where=where, times=Times(asking=1.0), **more)
+    return lab.table(times=True)
+
+
+def test_the_cost_of_training_elsewhere_is_entered_by_hand(lab):
+    """The entered tokens, hours and money are costs before the first question, and entered prices replace [prices]."""
+    table = elsewhere(lab, ENTERED_COST)
+    tuned, both = row(table, "tuned").cost, row(table, "tuned+rag,k=1").cost
+    assert (tuned.trained_tokens, tuned.training, tuned.money_once) == (100_000, 1800.0, 12.5)
+    assert (tuned.operations_once, tuned.written_requests, tuned.money_writing) == (None, None, None)
+    assert (tuned.money, both.money) == (pytest.approx(0.001), pytest.approx(0.004))
+    assert row(table, "rag,k=1").cost.money == pytest.approx(0.002)
+    assert both.money_once == 12.5
+    assert tuned.less_money_from == {"rag,k=1": 12_501}
+    assert 12.5 + 12_500 * 0.001 == 12_500 * 0.002
+    text = " ".join(render(table, "terminal", width=200).split())
+    words = "money 12.5, 0.5 h of training, 100,000 trained tokens and money 10 per million input tokens"
+    assert f"tuned: entered by hand: {words}" in text
+    assert "Entered by hand: the cost of training elsewhere as stated in the spec" in text
+    rows = {one["arm"]: one for one in json.loads(render(table, "json"))["rows"]}
+    assert (rows["tuned"]["entered_by_hand"], rows["base"]["entered_by_hand"]) == (ENTERED_COST, {})
+    assert "entered_by_hand" in render(table, "csv").splitlines()[0].split(",")
+
+
+def test_a_cost_that_is_not_entered_is_unknown(lab):
+    """Without entered costs, the cost of training elsewhere is unknown instead of 0, and a note asks for it."""
+    table = elsewhere(lab, {})
+    cost = row(table, "tuned").cost
+    assert (cost.money_once, cost.trained_tokens, cost.training, cost.less_money_from) == (None, None, None, {})
+    note = "tuned: the cost of training is unknown; enter it in [methods.tuned.cost]"
+    assert note in " ".join(render(table, "terminal", width=200).split())
+
+
+def test_entered_money_needs_no_prices(lab):
+    """The entered money is known without [prices]; with retrieval, the cost of the index is then unknown."""
+    table = elsewhere(lab, {"money": 3.0}, prices={})
+    assert (row(table, "tuned").cost.money_once, row(table, "tuned+rag,k=1").cost.money_once) == (3.0, None)

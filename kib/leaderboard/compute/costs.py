@@ -15,6 +15,9 @@ __all__ = ["costs"]
 
 HOUR = 3600.0
 
+TOKEN_PRICES = ("input_tokens_million", "output_tokens_million")
+"""The prices that a method may state for a model trained elsewhere."""
+
 Pick = Callable[[Cost], float | None]
 
 
@@ -34,7 +37,12 @@ def costs(
     """
     seconds = {one.cell: results.times(one.cell) for arm in arms for one in arm.results}
     pace = _pace([(one, seconds[one.cell]) for arm in arms for one in arm.results])
-    found = {arm: _mean([_cost(one, seconds[one.cell], prices, pace) for one in arm.results]) for arm in arms}
+    found = {}
+    for arm in arms:
+        own = {**prices, **{name: price for name, price in arm.method.cost.items() if name in TOKEN_PRICES}}
+        found[arm] = _mean([_cost(one, seconds[one.cell], own, pace) for one in arm.results])
+        if arm.method.trained_as:
+            found[arm] = _with_entered(found[arm], arm)
     # Arms with gold passages have no break-even point, because gold passages are not available in any application.
     contenders = [arm for arm in arms if arm in gaining and arm.kind == ""]
     rivals = [arm for arm in contenders if not arm.method.is_trained and arm.method.retrieve is not None]
@@ -136,10 +144,8 @@ def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | N
     Every arm is charged the full cost, even if several arms share the text.
     """
     total = 0.0
-    for count, price in (
-        (training.written_input_tokens, "input_tokens_million"),
-        (training.written_output_tokens, "output_tokens_million"),
-    ):
+    counts = (training.written_input_tokens, training.written_output_tokens)
+    for count, price in zip(counts, TOKEN_PRICES, strict=True):
         million = prices.get(price)
         if count is None or (count and million is None):
             return None
@@ -147,9 +153,28 @@ def _writing(training: TrainingRecord, prices: Mapping[str, float]) -> float | N
     return total
 
 
+def _with_entered(cost: Cost, arm: Arm) -> Cost:
+    """Return the cost of an arm with the entered cost of training elsewhere; what was not entered is unknown."""
+    entered = arm.method.cost
+    indexing = cost.money_once if arm.method.retrieve is not None else cost.money_once or 0.0
+    known = "money" in entered and indexing is not None
+    return replace(
+        cost,
+        entered=entered,
+        trained_tokens=entered.get("tokens"),
+        operations_once=None,
+        training=HOUR * entered["hours"] if "hours" in entered else None,
+        money_once=entered["money"] + (indexing or 0.0) if known else None,
+        money_writing=None,
+        written_requests=None,
+        written_input_tokens=None,
+        written_output_tokens=None,
+    )
+
+
 def _mean(seeds: Sequence[Cost]) -> Cost:
     """Return the mean over seeds of every cost component, or None for a component that is unknown for any seed."""
-    names = [name for name in Cost.__slots__ if not name.endswith("_from")]
+    names = [name for name in Cost.__slots__ if name != "entered" and not name.endswith("_from")]
     columns = {name: [getattr(seed, name) for seed in seeds] for name in names}
     means: dict[str, Any] = {name: fsum(some) / len(some) for name, some in columns.items() if None not in some}
     return Cost(**means)

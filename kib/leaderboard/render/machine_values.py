@@ -19,6 +19,7 @@ __all__ = [
     "AVERAGE",
     "COST",
     "ELSEWHERE",
+    "ENTERED",
     "PROBE",
     "REPEAT",
     "RETRIEVAL",
@@ -147,6 +148,9 @@ COST: Mapping[str, Callable[[Cost], Any]] = {
 }
 """The additional keys of a row if costs are requested."""
 
+ENTERED: Mapping[str, Callable[[Cost], Any]] = {"entered_by_hand": lambda cost: dict(cost.entered)}
+"""The additional keys of a row if costs are requested and a model of the table was trained elsewhere."""
+
 TIMES: Mapping[str, Callable[[Cost], Any]] = {
     "seconds_asking": lambda cost: cost.asking,
     "seconds_searching": lambda cost: cost.searching,
@@ -265,7 +269,9 @@ def row_keys(table: Table) -> Mapping[str, Callable[[ArmRow], Any]]:
 
 def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
     """Return the keys of the cost values in a table's rows."""
-    return {**COST, **(TIMES if table.times else {})} if table.cost else {}
+    if not table.cost:
+        return {}
+    return {**COST, **(ENTERED if table.trained_elsewhere else {}), **(TIMES if table.times else {})}
 
 
 def retrieval_keys(table: Table) -> Mapping[str, Callable[[RetrievalQuality], Any]]:
