@@ -572,6 +572,63 @@ def questions(
 
 
 @main.command()
+@spec_argument
+@click.argument("trainer", required=False)
+@click.option(
+    "--model", metavar="NAME",
+    help="The model whose form of prompts the pairs get; required if the file declares several models that were not "
+    "trained elsewhere.",
+)  # fmt: skip
+@click.option(
+    "--corpus", metavar="NAME", help="The corpus to train on; required if the tasks are about several corpora."
+)
+@click.option(
+    "--count", type=click.IntRange(min=1),
+    help="The number of texts per passage; required if the trainer varies this number.",
+)  # fmt: skip
+@click.option(
+    "--output", metavar="DIR", type=click.Path(path_type=Path),
+    help="The folder to write, which must not exist. [default: exports/BENCHMARK/TRAINER]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print the expected cost without sending requests or writing files.")
+@click.option("--force", is_flag=True, help="Replace an earlier export in the same folder.")
+@work_option
+@trust_option
+@allow_option
+@quiet_option
+def export(
+    spec: Path,
+    output: Path | None,
+    work: Path,
+    trust_remote_code: bool,
+    dry_run: bool,
+    force: bool,
+    quiet: bool,
+    **request: Any,
+) -> None:
+    """Write the training text of a trainer as JSON Lines, to train a model elsewhere.
+
+    TRAINER is a trainer of the file, and may be omitted if there is only one. Question/answer pairs become chats in the
+    form in which the tasks ask, or prompts with completions if the model is not asked in chats. Documents and
+    paraphrases become lines with a text. A method names the trained model with `trained_as`.
+    """
+    from kib.commands import export as exporting
+    from kib.store.work import Work
+
+    if output and not dry_run:
+        exporting.check_target(output, force=force)
+    job = exporting.open_job(
+        spec, exporting.ExportRequest(**request), Work(work), _progress(quiet), trust_remote_code=trust_remote_code
+    )
+    if dry_run:
+        _print("\n".join(exporting.forecast(job)))
+        return
+    folder = output or exporting.default_target(job)
+    exporting.check_target(folder, force=force)
+    _print("\n".join(exporting.export(job, folder)))
+
+
+@main.command()
 def plugins() -> None:
     """List the installed plugins with their distributions, and the reason if a plugin does not work."""
     from kib.commands.plugins import list_plugins

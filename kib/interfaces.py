@@ -87,6 +87,7 @@ __all__ = [
     "SkippedPassage",
     "Spending",
     "Task",
+    "TextOnlyTrainer",
     "TokenizerModel",
     "Trainer",
     "TrainingForecast",
@@ -816,6 +817,14 @@ class Trainer(Plugin, Protocol):
         training would lose tokens of the text.
         """
         ...
+
+
+@runtime_checkable
+class TextOnlyTrainer(Protocol):
+    """A trainer that only declares a text for `kib export`; no method can train with it."""
+
+    text_only: ClassVar[bool]
+    """Always true; marks trainers that train nothing."""
 
 
 @dataclass(frozen=True, slots=True)

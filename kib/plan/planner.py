@@ -15,7 +15,7 @@ from kib.errors import SpecError
 from kib.harness.letter_tasks import LETTER_REVISION
 from kib.harness.open_tasks import OPEN_REVISION
 from kib.identity import digest
-from kib.interfaces import BackendModel, ChatOnlyModel, GoldRetriever, HarnessTask, Reranker
+from kib.interfaces import BackendModel, ChatOnlyModel, GoldRetriever, HarnessTask, Reranker, TextOnlyTrainer
 from kib.plan.steps import (
     QUERIES,
     HeldBackStep,
@@ -37,7 +37,19 @@ from kib.spec.tables import GENERATION_KEYS, measured_models
 from kib.store.result_records import BenchmarkPlan, MethodEntry, TaskEntry
 from kib.support.phrases import counted, join
 
-__all__ = ["DEFAULT_SCORING", "LETTER_SCORINGS", "Plan", "hits_of_queries", "hits_of_task", "make_plan", "passages_of"]
+__all__ = [
+    "DEFAULT_SCORING",
+    "LETTER_SCORINGS",
+    "Plan",
+    "asks_in_chats",
+    "corpora_of_trainer",
+    "hits_of_queries",
+    "hits_of_task",
+    "make_plan",
+    "passages_of",
+    "text_counts",
+    "weights_of_trainer",
+]
 
 REVISION = 1
 """Increase this number when kib produces different prompts, passages or scores from the same spec."""
@@ -119,7 +131,7 @@ class Plan:
             sources=self.lock.sources(),
             prompt=_prompt_parts(self.spec),
             prices=self.spec.prices.model_dump(exclude_none=True) if self.spec.prices else {},
-            chats=tuple(name for name in self.spec.models if _asks_in_chats(self.spec, self.lock, name)),
+            chats=tuple(name for name in self.spec.models if asks_in_chats(self.spec, self.lock, name)),
         )
 
     def _task_entry(self, table: TaskTable) -> TaskEntry:
@@ -157,6 +169,33 @@ def hits_of_queries(
     return _Planner(spec, lock).search(retriever, corpus, asked, (what, "target"), depth)
 
 
+def weights_of_trainer(spec: Spec, lock: Lock, model: str, trainer: str, corpus: str, count: int | None) -> WeightsStep:
+    """Return the step that would train a model on a trainer's text from a corpus, with the first seed.
+
+    `count` selects one of several numbers of texts per passage; None if the trainer has a single number.
+    """
+    steps = _Planner(spec, lock).all_trained_weights(model, trainer, corpus)
+    return next(step for settings, step in steps if dict(settings).get("text.count") in (None, count))
+
+
+def corpora_of_trainer(spec: Spec, trainer: str) -> list[str]:
+    """Return the corpora of the target tasks that weights of a trainer are measured on, in the order of the tasks."""
+    tables = [spec.tasks[task] for task in _tasks_of_trainer(spec, trainer)]
+    return list(dict.fromkeys(table.corpus for table in tables if table.corpus and table.role == "target"))
+
+
+def text_counts(spec: Spec, trainer: str) -> tuple[int, ...]:
+    """Return the numbers of texts per passage in a trainer's `vary`, or () if this number does not vary."""
+    return tuple(map(int, spec.trainers[trainer].vary.get("text.count", ())))
+
+
+def _tasks_of_trainer(spec: Spec, trainer: str) -> list[str]:
+    """Return the tasks of all methods that train with a trainer, or all tasks if no method does."""
+    methods = [method for method in spec.methods.values() if method.train == trainer]
+    tasks = dict.fromkeys(task for method in methods for task in method.tasks or spec.tasks)
+    return list(tasks if methods else spec.tasks)
+
+
 def why_no_probe(table: TaskTable, plugin: Any) -> str:
     """Return the reason why a second measurement of base with changed questions is impossible, or "" if it is possible.
 
@@ -170,14 +209,14 @@ def why_no_probe(table: TaskTable, plugin: Any) -> str:
     return f"the questions have one wording; give the task `reworded` questions{letters}"
 
 
-def _asks_in_chats(spec: Spec, lock: Lock, model: str) -> bool:
+def asks_in_chats(spec: Spec, lock: Lock, model: str) -> bool:
     """Return whether the prompts of a model are chats."""
     return spec.models[model].chat_template or isinstance(lock.get("models", model).plugin, ChatOnlyModel)
 
 
 def _prompt_form(spec: Spec, lock: Lock, model: str) -> str:
     """Return the form in which a model is asked in words: whether prompts are chats, and any backend."""
-    form = "prompts are chats" if _asks_in_chats(spec, lock, model) else "prompts are texts"
+    form = "prompts are chats" if asks_in_chats(spec, lock, model) else "prompts are texts"
     plugin = lock.get("models", model).plugin
     return f"{form}, backend {plugin.backend()}" if isinstance(plugin, BackendModel) else form
 
@@ -294,11 +333,17 @@ class _Planner:
         if method.train is None:
             yield (), self._plain_weights(method.trained_as or model)
             return
+        if isinstance(self.lock.get("trainers", method.train, self._arms(method.train)[0]).plugin, TextOnlyTrainer):
+            message = (
+                f"the trainer {method.train} trains nothing here; export its text with `kib export`, and name the "
+                "trained model with `trained_as` instead of `train`"
+            )
+            raise self._wrong(message, "methods", name, "train")
         if self.lock.get("models", model).plugin.weights() is None:
             message = f"the model {model} cannot be trained; list the other models in the method's `models`"
             raise self._wrong(message, "methods", name)
         for corpus in self._corpora(name):
-            yield from self._all_trained_weights(model, method.train, corpus)
+            yield from self.all_trained_weights(model, method.train, corpus)
 
     def _check_trained_elsewhere(self, name: str, base: str, trained: str) -> None:
         """Raise SpecError if a model trained elsewhere is not asked in the same form as its base."""
@@ -325,7 +370,7 @@ class _Planner:
         return WeightsStep(_identity("weights", self.lock.get("models", model).identity), model)
 
     @_computed_once
-    def _all_trained_weights(self, model: str, trainer: str, corpus: str) -> list[tuple[Settings, WeightsStep]]:
+    def all_trained_weights(self, model: str, trainer: str, corpus: str) -> list[tuple[Settings, WeightsStep]]:
         """Return the settings and the weights of a trainer's arms, with one entry per arm and seed."""
         return [
             (settings, self._trained_weights(model, trainer, settings, corpus, seed))
@@ -366,16 +411,14 @@ class _Planner:
             )
             raise self._wrong(message, "trainers", trainer, "text")
         task, form = next(iter(forms.items()))
-        chat = model if _asks_in_chats(self.spec, self.lock, model) else None
+        chat = model if asks_in_chats(self.spec, self.lock, model) else None
         parts = [form, self.lock.get("models", model).identity if chat else None]
         others = [one for one in self._trained_for(trainer, corpus) if digest(self._form(one)) != digest(form)]
         return PairForm(_identity("pairs", parts) if any(parts) else None, task, chat, tuple(others))
 
     def _trained_for(self, trainer: str, corpus: str) -> list[str]:
         """Return the target tasks about a corpus that are measured with weights of a trainer."""
-        methods = [method for method in self.spec.methods.values() if method.train == trainer]
-        tasks = dict.fromkeys(task for method in methods for task in method.tasks or self.spec.tasks)
-        tables = [self.spec.tasks[task] for task in tasks]
+        tables = [self.spec.tasks[task] for task in _tasks_of_trainer(self.spec, trainer)]
         return [table.name for table in tables if table.corpus == corpus and table.role == "target"]
 
     def _form(self, task: str) -> Any:
@@ -466,7 +509,7 @@ class _Planner:
         trained_on = weights.text.passages.corpus if weights.text else None
         if trained_on and table.role == "target" and table.corpus != trained_on:
             return  # the task is about a different corpus
-        chat = weights.model if _asks_in_chats(self.spec, self.lock, weights.model) else None
+        chat = weights.model if asks_in_chats(self.spec, self.lock, weights.model) else None
         asked = self._asked(task, shots, chat, split)
         if method.retrieve is None:
             yield self._cell((name, settings, model), table, weights, asked, None, None)

@@ -37,6 +37,7 @@ __all__ = [
     "Unseen",
     "WriterTable",
     "measured_models",
+    "models_not_trained_elsewhere",
     "own_keys",
 ]
 
@@ -514,8 +515,13 @@ TABLES: Mapping[str, type[Table]] = {
 
 def measured_models(method: MethodTable, methods: Iterable[MethodTable], models: Iterable[str]) -> tuple[str, ...]:
     """Return the models to which the cells of a method belong: its `models`, or all models not trained elsewhere."""
-    elsewhere = {other.trained_as for other in methods}
-    return method.models or tuple(name for name in models if name not in elsewhere)
+    return method.models or models_not_trained_elsewhere(methods, models)
+
+
+def models_not_trained_elsewhere(methods: Iterable[MethodTable], models: Iterable[str]) -> tuple[str, ...]:
+    """Return the models that no method names in `trained_as`."""
+    elsewhere = {method.trained_as for method in methods}
+    return tuple(name for name in models if name not in elsewhere)
 
 
 def own_keys(kind: str) -> tuple[str, ...]:

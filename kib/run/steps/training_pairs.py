@@ -16,8 +16,12 @@ from kib.support.phrases import counted, join
 __all__ = ["pair_form_remark", "render_pairs"]
 
 
-def render_pairs(texts: Sequence[Text], form: PairForm, context: RunContext) -> tuple[list[Text], int]:
+def render_pairs(
+    texts: Sequence[Text], form: PairForm, context: RunContext, messages: Chat | None = None
+) -> tuple[list[Text], int]:
     """Return the texts with the prompt and the target of every pair, and the number of pairs in a different form.
+
+    If the form is a chat, `messages` formats the chat, or else the model's own template.
 
     A pair that cannot have the form of the task is rendered as an open question: a pair without options if the task
     lists options, and every pair if an lm-eval task's prompts contain more than a question and its options.
@@ -25,7 +29,7 @@ def render_pairs(texts: Sequence[Text], form: PairForm, context: RunContext) -> 
     pairs = list(dict.fromkeys(text for text in texts if text.kind == "pair"))
     if not pairs:
         return list(texts), 0
-    chat = chat_template(form.chat_of, context) if form.chat_of else None
+    chat = (messages or chat_template(form.chat_of, context)) if form.chat_of else None
     with context.progress.waiting(f"rendering {counted(len(pairs), 'question-answer pair')}"):
         rendered = _as_asked(pairs, form, chat, context)
         others = [pair for pair in pairs if pair not in rendered]
