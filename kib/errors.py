@@ -6,6 +6,7 @@ KibError
 │   ├── PromptTemplateError  2  the passage template fails on a real passage
 │   ├── SpecError       2  all mistakes in one benchmark file
 │   ├── DamagedError    2  a stored file is damaged
+│   ├── NoAnswerError   2  a system did not answer one question; all other questions are asked
 │   └── PluginError     2  a missing, broken, ambiguous or malformed plugin
 ├── BusyError           2  a different run uses the results folder
 ├── StepError           3  a step of a run failed; all other steps finished
@@ -33,6 +34,7 @@ __all__ = [
     "KibError",
     "MissingAnswersError",
     "Mistake",
+    "NoAnswerError",
     "OutputError",
     "PluginCallError",
     "PluginError",
@@ -80,6 +82,14 @@ class SpecError(InputError):
 
 class DamagedError(InputError):
     """A stored file is damaged; the message names the file, the damage and the remedy."""
+
+
+class NoAnswerError(InputError):
+    """A system did not answer one question; `unavailable` states whether the system could not be reached at all."""
+
+    def __init__(self, message: str, *, unavailable: bool = False) -> None:
+        super().__init__(message)
+        self.unavailable = unavailable
 
 
 class PluginError(InputError):

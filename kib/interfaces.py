@@ -46,6 +46,7 @@ __all__ = [
     "CheckedModel",
     "CheckedTrainer",
     "CitingPlugin",
+    "CodePlugin",
     "Corpus",
     "CountedCorpus",
     "DescribedModel",
@@ -60,6 +61,7 @@ __all__ = [
     "InputPath",
     "Judge",
     "JudgedCorpus",
+    "LoadedSystem",
     "Model",
     "NamedModel",
     "NotInIdentity",
@@ -70,6 +72,7 @@ __all__ = [
     "PaidWriter",
     "Plugin",
     "ProbedModel",
+    "ProbedSystem",
     "PromptedJudge",
     "QuestionWriter",
     "RemarkingRetriever",
@@ -86,6 +89,7 @@ __all__ = [
     "SizedModel",
     "SkippedPassage",
     "Spending",
+    "System",
     "Task",
     "TextOnlyTrainer",
     "TokenizerModel",
@@ -95,7 +99,7 @@ __all__ = [
     "Writer",
 ]
 
-GROUPS = ("models", "corpora", "retrievers", "tasks", "writers", "trainers", "judges")
+GROUPS = ("models", "corpora", "retrievers", "tasks", "writers", "trainers", "judges", "systems")
 """The kinds of plugins. Entry points are in the group `kib.<kind>`, and tables of a spec are `[<kind>.<name>]`."""
 
 
@@ -189,6 +193,17 @@ class SendingPlugin(Protocol):
 
 
 @runtime_checkable
+class CodePlugin(Protocol):
+    """A plugin of any kind that runs code that its table names; kib rejects the table without --trust-remote-code.
+
+    The methods `fingerprint`, `online` and `recipients` must not run the code.
+    """
+
+    code_option: ClassVar[str]
+    """The option that names the code."""
+
+
+@runtime_checkable
 class CitingPlugin(Protocol):
     """A plugin of any kind that builds on published work; `kib cite` prints the BibTeX entries of this work."""
 
@@ -224,7 +239,7 @@ class Model(Plugin, Protocol):
 
 @runtime_checkable
 class CheckedModel(Protocol):
-    """A model that can detect problems before it is loaded; `kib check` calls `check`."""
+    """A model or a system that can detect problems before it is loaded; `kib check` calls `check`."""
 
     def check(self) -> None:
         """Raise InputError if the model cannot be loaded, for example because a package is missing. Loads no model."""
@@ -869,4 +884,48 @@ class CheckedTrainer(Protocol):
         `start` may lack weight files if the model is a `DescribedModel`; `validation` states whether validation text
         will be provided.
         """
+        ...
+
+
+@runtime_checkable
+class System(Plugin, Protocol):
+    """A complete system that answers questions, such as a RAG service; kib sees only its answers."""
+
+    def reads_ids(self) -> bool:
+        """Return whether answers may depend on the ids of questions; if so, equal questions are asked once per id."""
+        ...
+
+    def load(self) -> "LoadedSystem":
+        """Return the system ready to answer; no question is sent. Raises InputError if the system cannot be used."""
+        ...
+
+
+class LoadedSystem(Protocol):
+    """What `System.load` returns; kib calls the method `release`, if there is one, after the last question."""
+
+    @property
+    def concurrency(self) -> int:
+        """The maximum number of questions to ask at the same time; with 1, only one thread calls `answer`."""
+        ...
+
+    def answer(self, question: str, question_id: str) -> ServedAnswer:
+        """Return the answer to a question, with everything that the system reports about the answer.
+
+        kib calls the method in up to `concurrency` threads, and measures `seconds` if the answer does not state the
+        time. `question_id` is "" unless `reads_ids` returns True. Raises NoAnswerError if this question has no answer,
+        so that the other questions are still asked, and a different InputError if no question can be answered.
+        """
+        ...
+
+
+@runtime_checkable
+class ProbedSystem(Protocol):
+    """A system on a server; `kib check` asks one test question."""
+
+    def probed_server(self) -> str:
+        """Return the address that receives the test question."""
+        ...
+
+    def probe(self) -> ServedAnswer:
+        """Ask one question that contains no text of the user, without retries. Raises InputError without an answer."""
         ...

@@ -16,7 +16,7 @@ from kib.support.templates import (
     render_trusted,
 )
 
-__all__ = ["DEFAULT_TEMPLATE", "LETTERS", "ask_question", "build_prompt", "render_passages"]
+__all__ = ["DEFAULT_TEMPLATE", "LETTERS", "ask_question", "build_prompt", "option_lines", "render_passages"]
 
 DEFAULT_TEMPLATE = (
     "Context:\n"
@@ -34,10 +34,13 @@ Order = Literal["best-first", "best-last"]
 
 def ask_question(question: str, options: Sequence[str], letters: bool) -> str:
     """Return the text of a user's question: `Question: …`, followed by options as `A. …` if letters are scored."""
-    lines = [f"Question: {question}"]
-    if letters:
-        lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    lines = [f"Question: {question}", *(option_lines(options) if letters else ())]
     return "\n".join([*lines, "Answer:"])
+
+
+def option_lines(options: Sequence[str]) -> list[str]:
+    """Return one line per option, such as `A. …`."""
+    return [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
 
 
 def render_passages(

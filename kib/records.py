@@ -313,16 +313,21 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ServedAnswer:
-    """An answer of a server, with what the server reports about itself and the tokens that it counted.
+    """An answer of a server or a system, with what it reports about itself and about the answer.
 
     `server` contains for example the name of the model and the fingerprint of the server's configuration. A count is
-    None if the server does not report it.
+    None if the server does not report it. Only systems report the remaining values: `passages` are the ids or the texts
+    of the passages that the answer is based on, best first, `seconds` is the time until the answer was complete, and
+    `cost` is the price of the answer in a currency of the system's own. None means that a value is not reported.
     """
 
     value: str
     server: Mapping[str, str] = field(default_factory=dict)
     input_tokens: int | None = None
     output_tokens: int | None = None
+    passages: tuple[str, ...] | None = None
+    seconds: float | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +362,9 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
 
     A score is a number from 0 (wrong) to 1 (right); `other_scores` contains the scores of further metrics by name.
 
+    For the answer of a system, `passages` are the ids or the texts of passages as the system reports them, and
+    `seconds` and `cost` are the time and the price of the answer (`ServedAnswer`).
+
     The record is a msgspec struct because msgspec parses the lines of a large benchmark several times as fast as
     pydantic. `logprobs` contains the log-probability of each option in nats; `output` is the generated text of a
     question without options.
@@ -380,6 +388,8 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True, rename={"question_i
     unanswerable: bool = False
     probe: str | None = None
     verdict: Verdict | None = None  # None: no judge grades the task
+    seconds: float | None = None
+    cost: float | None = None
 
 
 SERVED_MODEL = "served model"

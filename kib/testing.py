@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,19 @@ from pydantic import ValidationError
 
 from kib.errors import InputError
 from kib.identity import digest
-from kib.interfaces import Corpus, Judge, Model, Plugin, Reranker, Retriever, Task
-from kib.records import AnswerToJudge, Document, Hit, Passage, Query, Question, Request, UnjudgedAnswer, Verdict
+from kib.interfaces import Corpus, Judge, Model, Plugin, Reranker, Retriever, System, Task
+from kib.records import (
+    AnswerToJudge,
+    Document,
+    Hit,
+    Passage,
+    Query,
+    Question,
+    Request,
+    ServedAnswer,
+    UnjudgedAnswer,
+    Verdict,
+)
 from kib.support.phrases import counted
 from kib.support.question_text import trimmed
 from kib.support.quotes import folded
@@ -46,6 +58,7 @@ __all__ = [
     "check_recipients",
     "check_reranker",
     "check_retriever",
+    "check_system",
     "check_task",
     "make_plugin",
     "make_tiny_model",
@@ -593,6 +606,51 @@ def _byte_tokenizer(positions: int) -> Any:
     settings = {"bos_token": "<s>", "eos_token": "</s>", "model_max_length": positions, "chat_template": CHAT}
     made: Any = PreTrainedTokenizerFast
     return made(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **settings)
+
+
+SYSTEM_QUESTIONS = (
+    "Where does the ferry go?",
+    'Who said "stop", and why?\nAnswer in one word. {{ question }} {% if %} \\ ${HOME}',
+    "Über die Brücke 桥 🚧",
+    " ".join(["Where does the ferry go at dusk?"] * 300),
+)
+"""Questions that contain quotation marks, line feeds, templates and several scripts, and a very long question."""
+
+
+def check_system(make: Callable[[], System]) -> None:
+    """Check that a system returns a text for unusual questions, also from several threads, and valid reports."""
+    system = make()
+    _expect(type(system.reads_ids()) is bool, f"reads_ids() returns {system.reads_ids()!r}; expected True or False")
+    loaded = system.load()
+    try:
+        number = loaded.concurrency
+        _expect(type(number) is int and number > 0, f"concurrency is {number!r}; expected a positive whole number")
+        with ThreadPoolExecutor(min(number, len(SYSTEM_QUESTIONS))) as pool:
+            ids = [f"q{number}" if system.reads_ids() else "" for number in range(len(SYSTEM_QUESTIONS))]
+            for question, served in zip(SYSTEM_QUESTIONS, pool.map(loaded.answer, SYSTEM_QUESTIONS, ids), strict=True):
+                _check_served(question, served)
+    finally:
+        if release := getattr(loaded, "release", None):
+            release()
+
+
+def _check_served(question: str, served: ServedAnswer) -> None:
+    where = f"question {question!r}"
+    _expect(type(served) is ServedAnswer, f"{where}: answer() returns {served!r}; expected kib.records.ServedAnswer")
+    _expect(isinstance(served.value, str), f"{where}: the answer is {served.value!r}; expected a string")
+    texts = (served.value, *(served.passages or ()))
+    _expect(
+        all(isinstance(text, str) and _is_utf8(text) for text in texts),
+        f"{where}: the answer or a passage is not a string that UTF-8 can encode",
+    )
+    _expect(
+        served.passages is None or type(served.passages) is tuple,
+        f"{where}: the passages are {served.passages!r}; expected a tuple of strings or None",
+    )
+    for name in ("seconds", "cost", "input_tokens", "output_tokens"):
+        value = getattr(served, name)
+        valid = value is None or (type(value) in (int, float) and math.isfinite(value) and value >= 0)
+        _expect(valid, f"{where}: {name} is {value!r}; expected a number from 0, or None")
 
 
 def _new(place: Path, name: str) -> Path:

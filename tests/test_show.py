@@ -346,7 +346,7 @@ def test_plugins_are_listed_with_their_distributions(bench):
     assert re.search(r"^retrievers +oracle +kib-bench \d", text, re.MULTILINE)
     assert re.search(r"^models +toy +kib-toys 1\.0$", text, re.MULTILINE)
     kinds = [line.split()[0] for line in text.splitlines() if not line.startswith(" ")]
-    order = ["models", "corpora", "retrievers", "tasks", "writers", "trainers"]
+    order = ["models", "corpora", "retrievers", "tasks", "writers", "trainers", "systems"]
     assert kinds == sorted(kinds, key=order.index)
 
 

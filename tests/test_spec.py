@@ -140,6 +140,7 @@ def test_tables_keep_the_order_of_the_file(write):
         ["reword"],
         ["reg", "par"],
         [],
+        [],
         ["base", "rag", "ft-par+rag"],
     ]
 

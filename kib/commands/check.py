@@ -20,7 +20,7 @@ from kib.harness.backends import quiet
 from kib.interfaces import CheckedModel, CheckedTrainer, GoldRetriever, OnlinePlugin, PaidJudge, PromptedJudge
 from kib.plan.planner import Plan, passages_of
 from kib.plan.steps import PlannedCell, WeightsStep
-from kib.plugins.resolve import Lock, open_spec
+from kib.plugins.resolve import Lock, Locked, open_spec
 from kib.progress import Progress
 from kib.records import Answer
 from kib.run.failures import explain_error
@@ -62,11 +62,10 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     """
     quiet()
     steps = SharedSteps(plan, work, progress, says_gold=False)  # the report lists the remarks on gold
-    sets = sum(not weights.repeated for weights in plan.weights)
-    lines = [
-        f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {counted(sets, 'set')} of weights",
-        "",
-    ]
+    systems = {weights.system for weights in plan.weights if weights.system is not None}
+    sets = counted(sum(weights.system is None and not weights.repeated for weights in plan.weights), "set")
+    more = f" and {counted(len(systems), 'system')}" if systems else ""
+    lines = [f"{plan.spec.name}: {counted(len(plan.cells), 'cell')} on {sets} of weights{more}", ""]
     problems: dict[str, int] = {}
     ready: list[PreparedCell] = []
     with progress.step("preparing cells", len(plan.cells)) as advance:
@@ -209,18 +208,19 @@ def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Except
     problems[message] = problems.get(message, 0) + cells
 
 
-def _check_models(steps: SharedSteps, problems: dict[str, int]) -> list[str]:
-    """Return the models without a detected problem; add to `problems` the reasons why other models cannot be loaded."""
+def _check_models(steps: SharedSteps, problems: dict[str, int]) -> list[Locked]:
+    """Return the models and systems without a detected problem; add to `problems` why the others cannot be loaded."""
     plan, intact = steps.plan, []
-    for name, count in Counter(cell.weights.model for cell in plan.cells).items():
-        locked = plan.lock.get("models", name)
+    answerers = [plan.answerer(cell.weights) for cell in plan.cells]
+    for (kind, name), count in Counter((one.kind, one.name) for one in answerers).items():
+        locked = plan.lock.get(kind, name)
         try:
             if isinstance(locked.plugin, CheckedModel):
                 with call_plugin(locked, "check"):
                     locked.plugin.check()
-            intact.append(name)
+            intact.append(locked)
         except InputError as error:
-            problems[f"models.{name}: {error}"] = count
+            problems[f"{kind}.{name}: {error}"] = count
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             _add_problem(problems, steps.context.work, "checking models", error, count)
     return intact

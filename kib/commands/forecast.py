@@ -111,8 +111,8 @@ class Forecaster:
         if not unanswered:
             return Item(f"{where}: {'the answer is' if distinct == 1 else f'all {distinct:,} answers are'} stored")
         stored = f" ({distinct - len(unanswered):,} of {distinct:,} answers are stored)"
-        loads = workloads(missing, unanswered, self.steps.token_budget(weights.model))
-        load = self._load(self.plan.lock.get("models", weights.model), loads)
+        loads = workloads(missing, unanswered, self.steps.answerer_budget(weights))
+        load = self._load(self.plan.answerer(weights), loads)
         parts = [
             f"{counted(len(unanswered), 'request')}{stored if len(unanswered) < distinct else ''}",
             *_tokens(loads),

@@ -113,7 +113,8 @@ class _Finished:
 def _steps(plan: Plan) -> Iterator[tuple[str, str, str]]:
     """Yield the kind, identity and title of each step once, after the steps that the step depends on."""
     for asked in plan.asked:
-        yield "asked", asked.identity, f"task {asked.task}, {asked.shots}-shot"
+        form = "for systems" if asked.bare else f"{asked.shots}-shot"
+        yield "asked", asked.identity, f"task {asked.task}, {form}"
     texts = list(dict.fromkeys(step.text for step in plan.weights if step.text))
     for passages in dict.fromkeys([*(step.passages for step in plan.hits), *(step.passages for step in texts)]):
         yield "passages", passages.identity, f"corpus {passages.corpus}"

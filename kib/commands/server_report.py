@@ -1,30 +1,37 @@
-"""Tests, for `kib check`, whether the server of each model can measure the tasks of a benchmark."""
+"""Tests, for `kib check`, whether the servers of models and systems can answer the questions of a benchmark."""
 
 from collections.abc import Sequence
 
 from kib.errors import KibError
 from kib.harness.server_backends import CAPABILITIES
-from kib.interfaces import ProbedModel
+from kib.interfaces import ProbedModel, ProbedSystem
+from kib.plugins.resolve import Locked
+from kib.records import ServedAnswer
 from kib.run.failures import explain_error
-from kib.run.plugin_calls import call_plugin
+from kib.run.plugin_calls import call_plugin, check_type
 from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell
-from kib.support.phrases import join
+from kib.safe_text import one_line
+from kib.support.phrases import counted, join, shortened
 
 __all__ = ["probe_servers"]
 
 
 def probe_servers(
-    steps: SharedSteps, ready: Sequence[PreparedCell], models: Sequence[str], problems: dict[str, int]
+    steps: SharedSteps, ready: Sequence[PreparedCell], answerers: Sequence[Locked], problems: dict[str, int]
 ) -> list[str]:
-    """Send test requests to the server of each model; return what the servers can do, and add to `problems`."""
+    """Send test requests to the servers of models and systems; return what they can do, and add to `problems`."""
     lines = []
-    for name in models:
-        cells = [prepared for prepared in ready if prepared.plan.weights.model == name]
+    for locked in answerers:
+        where = (locked.kind, locked.name)
+        cells = [one for one in ready if (of := steps.plan.answerer(one.plan.weights)) and (of.kind, of.name) == where]
         try:
-            lines += _probe(steps, name, cells, problems)
+            if locked.kind == "systems":
+                lines += _probe_system(steps, locked)
+            else:
+                lines += _probe(steps, locked.name, cells, problems)
         except KibError as error:
-            problems[f"models.{name}: {error}"] = len(cells)
+            problems[f"{locked.kind}.{locked.name}: {error}"] = len(cells)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             problems[explain_error(steps.context.work, "testing servers", error)] = len(cells)
     return lines
@@ -57,6 +64,24 @@ def _probe(steps: SharedSteps, name: str, cells: Sequence[PreparedCell], problem
             problems[f"models.{name}: {needs}: {reasons[kind]}"] = len(needed[kind])
     results = [f"{CAPABILITIES[kind]}: {'no' if kind in reasons else 'yes'}" for kind in (*kinds, *others)]
     return [f"models.{name}: test of {server}: {', '.join(results)}"]
+
+
+def _probe_system(steps: SharedSteps, locked: Locked) -> list[str]:
+    """Ask a system on a server one test question, and return what the system answered and reported."""
+    if not isinstance(locked.plugin, ProbedSystem):
+        return []
+    with call_plugin(locked, "probed_server"):
+        server = locked.plugin.probed_server()
+    where = f"systems.{locked.name}"
+    steps.context.progress.say(
+        f"{where}: asking a test question without your text at {server}; omit the test with --no-probe"
+    )
+    with steps.context.progress.step(f"testing {server}"), call_plugin(locked, "probe"):
+        served = check_type(locked, "probe", locked.plugin.probe(), ServedAnswer)
+    passages = "no passages" if served.passages is None else counted(len(served.passages), "passage")
+    cost = "no cost" if served.cost is None else f"cost {served.cost:g}"
+    answer = shortened(served.value)
+    return [one_line(f"{where}: test of {server}: answer {answer!r}, {passages}, {cost}")]
 
 
 def _kinds(cell: PreparedCell) -> set[str]:

@@ -140,6 +140,7 @@ def show_cell(results: Path, work: Work, name: str) -> str:
         *_judging(result),
         *_corpus(result.corpus),
         *_retrieval(lines, store.times(cell)),
+        *_system_report(result),
         *(f"computed on {env.device_in_words}, with {_packages(env.packages)}" for env in result.environments),
         *result.task_notes,
         *result.notes,
@@ -319,6 +320,14 @@ def _retrieval(lines: Sequence[Score], times: Times | None) -> Iterator[str]:
         yield f"index of {times.index_bytes:,} bytes, built in {times.indexing:.3g} s; {search}"
 
 
+def _system_report(result: CellResult) -> Iterator[str]:
+    """Yield what a system reports about its answers."""
+    if report := result.system:
+        cost = "" if report.cost is None else f", cost {three_digits(report.cost / result.n)} per question"
+        told = f"passages reported for {report.passages:,} of {counted(result.n, 'answer')}"
+        yield f"answers of a system: latency {three_digits(report.seconds / result.n)} s per question{cost}; {told}"
+
+
 def _absent(cell: Cell, failures: Mapping[str, Failure]) -> str:
     """Return the reason why a cell has no result."""
     failure = failures.get(cell.id)
@@ -444,25 +453,30 @@ def _prompt(plan: BenchmarkPlan, store: Results, work: Work, cell: Cell, line: S
     result = store.cell(cell)
     steps = result.steps if result else {}
     asked = _read(work, "asked", steps["asked"], "question", [line.question_id]).get(line.question_id)
-    texts = _read(work, "passages", steps["passages"], "id", line.passages) if line.passages else {}
-    if asked is None or (line.passages and not texts):
+    system = plan.methods[cell.method].system
+    inserted = line.passages if system is None else ()
+    texts = _read(work, "passages", steps["passages"], "id", inserted) if inserted else {}
+    if asked is None or (inserted and not texts):
         lost = f"The work folder {work.folder} contains no undamaged copy of the prompt"
         return [f"{lost}; `kib check SPEC` recreates the prompt. The digest of the prompt is {line.prompt}."]
-    kept = [Passage(**texts[passage]) for passage in line.passages[: len(line.passages) - line.dropped]]
+    kept = [Passage(**texts[passage]) for passage in inserted[: len(inserted) - line.dropped]]
     prompt = asked["head"] + render_passages(kept, plan.prompt["template"], plan.prompt["order"]) + asked["ask"]
     if sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest() != line.prompt:
         raise InputError(
             f"{work.folder}: the rebuilt prompt differs from the prompt that was sent; run `kib run` to recreate "
             "the prompt"
         )
-    flags = line.gold or (None,) * len(line.passages)
+    flags, room = line.gold or (None,) * len(line.passages), len(line.passages) - line.dropped
     listed = [
-        f"  {rank}. {passage}{'  (gold)' if gold else ''}{'  (dropped: prompt full)' if rank > len(kept) else ''}"
+        f"  {rank}. {one_line(passage)}{'  (gold)' if gold else ''}{'  (dropped: prompt full)' if rank > room else ''}"
         for rank, (passage, gold) in enumerate(zip(line.passages, flags, strict=True), 1)
     ]
+    rule = "─" * 60
+    if system is not None:
+        told = ["passages, as the system reports them:", *listed, ""] if line.passages else []
+        return [*told, f"question, as sent to the system {system}:", rule, prompt, rule]
     found = [f"searched for: {asked['query']}", "passages, best first:", *listed, ""] if line.passages else []
     tokens = f", {counted(line.tokens, 'token')} including the longest answer" if line.tokens is not None else ""
-    rule = "─" * 60
     return [*found, f"prompt{tokens}:", rule, prompt, rule]
 
 
@@ -473,6 +487,8 @@ def _generated_answer(line: Score, result: CellResult | None, work: Work) -> lis
     accepted = _accepted_answers(_asked(work, result, [line.question_id])).get(line.question_id) if result else None
     listed = [f"accepted: {quoted(accepted)}"] if accepted else []
     verdict = [f"verdict: {line.verdict.score:.2f}, {line.verdict.reason}"] if line.verdict else []
+    cost = "" if line.cost is None else f", cost {three_digits(line.cost)}"
+    listed += [] if line.seconds is None else [f"latency {three_digits(line.seconds)} s{cost}"]
     return [f"answer: {line.output!r} ({', '.join(scores)})", *listed, *verdict]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kib.harness.metrics import Outcome
 from kib.harness.open_tasks import NEXT_QUESTION
 from kib.harness.tasks import RenderedTask, check_options, harness_task
-from kib.prompts import LETTERS, ask_question
+from kib.prompts import LETTERS, ask_question, option_lines
 from kib.records import Question, Request
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class LetterTask(RenderedTask):
         settings = {"until": [] if chat else list(NEXT_QUESTION), "max_gen_toks": MAX_TOKENS, "do_sample": False}
         self.task.set_config("generation_kwargs", settings)
         return super()._instances(index, prompt, chat)
+
+    def _bare_text(self, question: Question) -> str:
+        return "\n".join([question.text, *option_lines(question.options)])
 
     def score(self, index: int, requests: Sequence[Request], values: Sequence[Any]) -> Outcome:
         """Return 1 if the first letter of the output names the right option; the prediction is the named option."""

@@ -1,6 +1,7 @@
 """A task rendered by lm-eval: prompts with a slot for passages, requests to a backend, and scores."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -134,6 +135,27 @@ class RenderedTask:
                 )
         search = query_template(self.name, query, limits)
         return [self._rendered_question(row, parts[row][0], parts[row][1], search) for row in self.rows]
+
+    def ask_bare(self, query: str | None = None, limits: TemplateLimits = DEFAULT_LIMITS) -> list[RenderedQuestion]:
+        """Return the sampled questions as a system reads them; `query` and `limits` have the same meaning as in `ask`.
+
+        A user's own question is its text alone; a question of an lm-eval task is its 0-shot prompt. Raises InputError
+        if the task scores log-probabilities, which systems do not return.
+        """
+        if self.task.OUTPUT_TYPE != "generate_until":
+            raise InputError(
+                f"tasks.{self.name}: a system returns only text, but this task scores log-probabilities; in `tasks` of "
+                "the method with the system, list only tasks that generate text"
+            )
+        asked = self.ask(0, query, limits=limits)
+        if self.questions is None:
+            return asked
+        texts = (self._bare_text(self.questions[row]) for row in self.rows)
+        return [replace(question, head="", ask=text) for question, text in zip(asked, texts, strict=True)]
+
+    def _bare_text(self, question: Question) -> str:
+        """Return a user's own question as a system reads it."""
+        return question.text
 
     def _rendered_question(
         self, row: int, head: str, ask: str, search: Callable[[Mapping[str, Any]], str | None]

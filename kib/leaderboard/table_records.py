@@ -81,6 +81,8 @@ class Cost:
     money_once: float | None = None  # the one-time monetary cost of the index, the training and the training text
     money_writing: float | None = None  # the monetary cost of the training text, which is part of `money_once`
     entered: Mapping[str, float] = field(default_factory=dict)  # what the spec states about training elsewhere
+    latency: float | None = None  # seconds per question until the answer of a system is complete
+    reported: float | None = None  # the cost per question that a system reports, in a currency of the system's own
     fewer_operations_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
     less_money_from: Mapping[str, int] = field(default_factory=dict)  # break-even question count by other arm
 
@@ -211,6 +213,7 @@ class ArmRow:
     cost: Cost | None = None  # None unless costs are requested and the arm is measured
     retrieval: RetrievalQuality | None = None  # None unless requested and the arm retrieves passages
     probes: tuple[ProbeGain, ...] = ()  # empty unless requested and any question names a probe
+    system: str | None = None  # the system that answered the questions
     origin: Origin = "measured"
     trained_as: str | None = None  # the model that gave the answers, if it was trained elsewhere from the row's model
 
@@ -327,6 +330,7 @@ class Table:
     retrieval: bool = False  # whether retrieval quality was requested
     by_probe: bool = False  # whether gains by probe were requested
     trained_elsewhere: bool = False  # whether the answers of any row are those of a model trained elsewhere
+    systems: bool = False  # whether any row is the result of a system
     remarks: tuple[str, ...] = ()  # sources of published numbers, and signs of a K chosen on test
     pairwise: tuple[PairwiseComparison, ...] = ()  # comparisons of the arms of published benchmarks
     cross_origin: tuple[CrossOriginRanking, ...] = ()

@@ -29,7 +29,7 @@ from kib.plan.steps import (
     TextStep,
     WeightsStep,
 )
-from kib.plugins.resolve import Lock
+from kib.plugins.resolve import Lock, Locked
 from kib.prompts import DEFAULT_TEMPLATE
 from kib.records import Cell, Setting, Split
 from kib.spec.load import MethodTable, Spec, TaskTable
@@ -75,6 +75,12 @@ REPEATED_QUESTIONS = 100
 Such a model is behind an endpoint, whose provider may replace the model at any time.
 """
 
+BARE_REVISION = 1
+"""Increase this number when kib sends different texts to systems for the same questions."""
+
+MATCHING_REVISION = 1
+"""Increase this number when kib recognises different passages that a system reports as gold."""
+
 DEFAULT_SCORING = "text"
 
 LETTER_SCORINGS = ("letter", "letter-text")
@@ -118,6 +124,12 @@ class Plan:
         for cell in self.cells:
             found.setdefault(cell.weights, []).append(cell)
         return found
+
+    def answerer(self, weights: WeightsStep) -> Locked:
+        """Return the resolved table of the model or the system that answers questions."""
+        if weights.system is not None:
+            return self.lock.get("systems", weights.system)
+        return self.lock.get("models", weights.model)
 
     def entry(self) -> BenchmarkPlan:
         """Return the plan in the form stored in the results folder, before the questions are counted."""
@@ -228,7 +240,9 @@ def _method_entry(spec: Spec, lock: Lock, method: MethodTable) -> MethodEntry:
     settings = tuple(trainer.vary) if trainer and trainer.choose else ()
     by_loss = settings if trainer and trainer.choose == "loss" else ()
     chosen = (*settings, *(["k"] if method.choose else ()))
-    return MethodEntry(method.train, method.retrieve, role, chosen, by_loss, method.trained_as, _cost(spec, method))
+    return MethodEntry(
+        method.train, method.retrieve, role, chosen, by_loss, method.trained_as, _cost(spec, method), method.system
+    )
 
 
 def _cost(spec: Spec, method: MethodTable) -> dict[str, float]:
@@ -272,7 +286,7 @@ class _Planner:
         for model in measured_models(method, self.spec.methods.values(), self.spec.models):
             for settings, weights in self._weights(name, model):
                 for task in method.tasks or self.spec.tasks:
-                    for shots in self.spec.tasks[task].shots:
+                    for shots in self._shots(name, task):
                         for split in self._splits(name, task):
                             for cell in self._cells_of(name, model, weights, settings, (task, shots, split)):
                                 made += 1
@@ -308,6 +322,32 @@ class _Planner:
         return REPEATED_QUESTIONS if isinstance(self.lock.get("models", model).plugin, ChatOnlyModel) else 0
 
     @_computed_once
+    def _shots(self, name: str, task: str) -> tuple[int, ...]:
+        """Return the numbers of few-shot examples for a method; a system reads none.
+
+        Raises SpecError if a system cannot answer the questions of the task, or if the task has no 0-shot cells.
+        """
+        method, table = self.spec.methods[name], self.spec.tasks[task]
+        if method.system is None:
+            return table.shots
+        own = not isinstance(self.lock.get("tasks", task).plugin, HarnessTask)
+        keys = ("methods", name, "system")
+        if own and not table.metrics and table.scoring != "letter-text":
+            raise self._wrong(
+                f"the task {task} scores the log-probabilities of options, but a system returns only text; list other "
+                'tasks in the method\'s `tasks`, or set `scoring` of the task to "letter-text" or to a metric such as '
+                '"contains"',
+                *keys,
+            )
+        if 0 not in table.shots:
+            raise self._wrong(
+                f"a system reads no few-shot examples, but the task {task} has only cells with examples; add 0 to "
+                "`shots` of the task, or list other tasks in the method's `tasks`",
+                *keys,
+            )
+        return (0,)
+
+    @_computed_once
     def _splits(self, name: str, task: str) -> list[Split]:
         """Return the splits for a method: "test" and, if needed, splits for choosing settings and for probing base."""
         splits: list[Split] = ["test"]
@@ -328,6 +368,9 @@ class _Planner:
     def _weights(self, name: str, model: str) -> Iterator[tuple[Settings, WeightsStep]]:
         """Yield the settings of each arm of a method, together with the weights with which the arm is measured."""
         method = self.spec.methods[name]
+        if method.system is not None:
+            yield (), self._system(model, method.system)
+            return
         if method.trained_as is not None:
             self._check_trained_elsewhere(name, model, method.trained_as)
         if method.train is None:
@@ -368,6 +411,11 @@ class _Planner:
     @_computed_once
     def _plain_weights(self, model: str) -> WeightsStep:
         return WeightsStep(_identity("weights", self.lock.get("models", model).identity), model)
+
+    @_computed_once
+    def _system(self, model: str, system: str) -> WeightsStep:
+        """Return the step with a system's answers, whose identity does not depend on the model."""
+        return WeightsStep(_identity("system", self.lock.get("systems", system).identity), model, system=system)
 
     @_computed_once
     def all_trained_weights(self, model: str, trainer: str, corpus: str) -> list[tuple[Settings, WeightsStep]]:
@@ -509,6 +557,9 @@ class _Planner:
         trained_on = weights.text.passages.corpus if weights.text else None
         if trained_on and table.role == "target" and table.corpus != trained_on:
             return  # the task is about a different corpus
+        if method.system is not None:
+            yield self._cell((name, settings, model), table, weights, self._asked_bare(task, split), None, None)
+            return
         chat = weights.model if asks_in_chats(self.spec, self.lock, weights.model) else None
         asked = self._asked(task, shots, chat, split)
         if method.retrieve is None:
@@ -556,9 +607,14 @@ class _Planner:
         k: int | None,
     ) -> PlannedCell:
         """Return a cell; `arm` consists of the method, its settings and the model to which the cell belongs."""
-        (name, settings, model), retrieval = arm, None
+        name, settings, model = arm
+        retrieval: dict[str, Any] | None = None
         if hits:
             retrieval = {"retriever": self._retriever(hits.retriever), "passages": hits.passages.identity, "k": k}
+        matched = None
+        if weights.system is not None and table.corpus is not None and table.role == "target":
+            matched = self.passages(table.corpus)
+            retrieval = {"matched": matched.identity, "revision": MATCHING_REVISION}
         prompt = _prompt_parts(self.spec)
         judged = [[self.lock.get("judges", table.judge).identity, JUDGING_REVISION]] if table.judge else []
         identity = _identity("cell", weights.identity, asked.identity, retrieval, prompt if hits else None, *judged)
@@ -575,7 +631,7 @@ class _Planner:
             names_corpus=trained_on is not None and table.role == "control",
             split=asked.split,
         )
-        return PlannedCell(cell, weights, asked, hits, k, table.judge)
+        return PlannedCell(cell, weights, asked, hits, k, table.judge, matched=matched)
 
     @_computed_once
     def _asked(self, task: str, shots: int, chat: str | None, split: Split) -> QuestionsStep:
@@ -585,6 +641,12 @@ class _Planner:
             questions = {**questions, "examples": EXAMPLES_REVISION}
         identity = _identity("asked", questions, shots, chat_identity)
         return QuestionsStep(identity, task, shots, chat, split)
+
+    @_computed_once
+    def _asked_bare(self, task: str, split: Split) -> QuestionsStep:
+        """Return the step that renders questions for a system."""
+        identity = _identity("asked", self._questions(task, split), "bare", BARE_REVISION)
+        return QuestionsStep(identity, task, 0, None, split, bare=True)
 
     @_computed_once
     def _questions(self, task: str, split: Split) -> dict[str, Any]:

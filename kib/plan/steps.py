@@ -45,13 +45,17 @@ class IndexStep:
 
 @dataclass(frozen=True, slots=True)
 class QuestionsStep:
-    """Render a task's questions with `shots` examples, in the chat template of the model `chat_of` (None: no chat)."""
+    """Render a task's questions with `shots` examples, in the chat template of the model `chat_of` (None: no chat).
+
+    If `bare` is set, the questions are rendered for a system: each question alone, with its options if there are any.
+    """
 
     identity: str
     task: str
     shots: int
     chat_of: str | None
     split: Split = "test"
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +135,10 @@ class PairForm:
 
 @dataclass(frozen=True, slots=True)
 class WeightsStep:
-    """The weights used to measure cells: the model's own weights or weights that a trainer produced.
+    """What answers the questions of cells: the model's own weights, weights that a trainer produced, or a system.
 
     `repeated` weights are a model's own weights that answer questions again: their answers are stored separately.
+    A system does not use the model, which is the model whose base the system is compared with.
     """
 
     identity: str
@@ -146,12 +151,15 @@ class WeightsStep:
     seed: int = 0
     pairs: PairForm | None = None  # None: the text contains no pairs
     repeated: bool = False
+    system: str | None = None
 
     @property
     def title(self) -> str:
         """The name shown in progress bars and in `kib plan`."""
         if self.repeated:
             return f"{self.model} (repeated questions)"
+        if self.system is not None:
+            return f"system {self.system}"
         if self.trainer is None or self.text is None:
             return self.model
         values = "".join(f",{key}={value}" for key, value in self.settings)
@@ -164,6 +172,7 @@ class PlannedCell:
 
     `judge` is the judge that grades the answers, or None if kib computes the scores.
     `sample` is the number of questions in a fixed sample of the questions in `asked`; None means all questions.
+    The passages that a system reports are compared with the passages `matched`, if the questions have a corpus.
     """
 
     cell: Cell
@@ -173,3 +182,4 @@ class PlannedCell:
     k: int | None
     judge: str | None = None
     sample: int | None = None
+    matched: PassagesStep | None = None

@@ -28,6 +28,7 @@ from kib.interfaces import (
     Plugin,
     Reranker,
     Retriever,
+    System,
     Task,
     Trainer,
     Writer,
@@ -46,6 +47,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
     "writers": (Writer,),
     "trainers": (Trainer,),
     "judges": (Judge,),
+    "systems": (System,),
 }
 """The protocols of each kind; a plugin must implement one of the protocols of its kind."""
 

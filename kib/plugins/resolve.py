@@ -20,7 +20,16 @@ from pydantic import BaseModel, ValidationError
 
 from kib.errors import InputError, KibError, PluginError, SpecError
 from kib.identity import canonical, digest, digest_file
-from kib.interfaces import GROUPS, ChatOnlyModel, GoldRetriever, HarnessTask, Reranker, SendingPlugin, TokenizerModel
+from kib.interfaces import (
+    GROUPS,
+    ChatOnlyModel,
+    CodePlugin,
+    GoldRetriever,
+    HarnessTask,
+    Reranker,
+    SendingPlugin,
+    TokenizerModel,
+)
 from kib.plugins.registry import Installed, find, load
 from kib.records import Setting, Settings
 from kib.spec.line_numbers import KeyPath
@@ -45,6 +54,9 @@ REMOTE = (
 )
 NO_TEXT = (
     'expected true or false without quotation marks, because libraries treat every text as true, even "False"; got '
+)
+CODE = (
+    "kib would run the code that this option names; read the code, then pass --trust-remote-code to allow kib to run it"
 )
 REMOTE_KEY = re.compile(r"trust[_-]?remote[_-]?code", re.IGNORECASE)
 REMOTE_CODE = re.compile(
@@ -116,7 +128,8 @@ class Lock:
     def sources(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return the distribution, version and identity of each plugin by kind and table, as stored with the results.
 
-        The record omits the varied options of trainers, and unused tables with missing data.
+        The record omits the varied options of trainers, unused tables with missing data and, as before there were
+        systems, the kind `systems` if there are none.
         """
         found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in GROUPS}
         for (kind, name, arm), locked in self.tables.items():
@@ -124,7 +137,7 @@ class Lock:
             options = {key: value for key, value in locked.options.items() if key not in varied}
             origin = {"distribution": locked.distribution, "version": locked.version}
             found[kind][name] = {**origin, **locked.identity, "options": options}
-        return found
+        return {kind: tables for kind, tables in found.items() if tables or kind != "systems"}
 
 
 def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
@@ -300,6 +313,8 @@ class _Resolver:
         chats = isinstance(plugin, ChatOnlyModel) and "chat_template" in table.model_fields_set
         if chats and isinstance(table, ModelTable) and not table.chat_template:
             self._blame((kind, table.name, "chat_template"), "expected true, because this model reads only chats")
+        if isinstance(plugin, CodePlugin) and not self.trust_remote_code:
+            self._blame((kind, table.name, plugin.code_option), CODE)
         if getattr(options, "trust_remote_code", False) and not self.trust_remote_code:
             self._blame((kind, table.name, "trust_remote_code"), REMOTE)
 

@@ -13,15 +13,23 @@ from kib.interfaces import SizedModel
 from kib.plan.planner import Plan
 from kib.plan.steps import PlannedCell, WeightsStep
 from kib.progress import Progress
-from kib.records import AnswerToJudge, Environment, Request, Trained
+from kib.records import AnswerToJudge, Environment, Request, Score, Trained
 from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.speeds import store_asking_speed
 from kib.run.steps.ask_model import ask_model
+from kib.run.steps.ask_system import SystemBackend, system_environment
 from kib.run.steps.cells import PreparedCell, answers_to_judge, score_questions, summarise_scores
 from kib.run.steps.hits import index_bytes, indexing_peak_bytes, indexing_seconds, search_seconds
 from kib.run.steps.judge_answers import Verdicts, judge_answers, judge_remarks, judging_record
+from kib.run.steps.system_reports import (
+    ReportedAnswer,
+    report_remarks,
+    reported_answer,
+    system_report,
+    with_reports,
+)
 from kib.run.steps.train_weights import training_record
 from kib.run.stored_steps import verify_stored_steps
 from kib.run.workload import workloads
@@ -184,15 +192,21 @@ class _Run:
 
         If a server did not answer some requests, cells without these requests are stored before the error is raised.
         """
-        locked = self.plan.lock.get("models", weights.model)
+        locked = self.plan.answerer(weights)
         trained = self.steps.trained(weights)
         loaded: list[Any] = []
         waiting = [prepared for prepared in ready if not self.results.has(prepared.plan.cell)]
 
         def load() -> tuple[Any, Environment]:
             if not loaded:
-                with self.progress.step(f"loading model {weights.title}"), call_plugin(locked, "load"):
-                    loaded.append(locked.plugin.load(trained.weights if trained else None))
+                title = weights.title if weights.system else f"model {weights.title}"
+                with self.progress.step(f"loading {title}"), call_plugin(locked, "load"):
+                    if weights.system:
+                        loaded.append(SystemBackend(locked, answered_before=not answers.is_empty()))
+                    else:
+                        loaded.append(locked.plugin.load(trained.weights if trained else None))
+            if weights.system:
+                return loaded[0], system_environment(locked)
             return loaded[0], environment(loaded[0], locked.distribution)
 
         try:
@@ -203,7 +217,7 @@ class _Run:
                 with peak() as most, call_plugin(locked, "answering requests"):
                     ask = partial(ask_model, answers=answers, load=load, progress=self.progress, title=title)
                     times, failure = _ask_all(requests, ask)
-                for workload in workloads(waiting, unanswered, self.steps.token_budget(weights.model)):
+                for workload in workloads(waiting, unanswered, self.steps.answerer_budget(weights)):
                     seconds = sum(by_kind.get(workload.kind, 0.0) for by_kind in times)
                     store_asking_speed(self.work, locked, workload, seconds, most.bytes)
                 if failure:
@@ -239,6 +253,8 @@ class _Run:
         plan = prepared.plan
         rendered_task = self.steps.rendered_task(plan.cell.task, plan.asked.split)
         answered = [answers.get(some) for some in prepared.requests]
+        reported = [reported_answer(one) for some in answered for one in some] if plan.weights.system else []
+        answered = [[one.answer] for one in reported] or answered
         gold = self.steps.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
         to_judge = answers_to_judge(prepared, rendered_task, answered)
         scores = score_questions(prepared, rendered_task, answered, gold, verdicts.of(to_judge))
@@ -249,13 +265,30 @@ class _Run:
         if plan.judge:
             judge = self.plan.lock.get("judges", plan.judge)
             result = replace(result, judging=judging_record(judge, to_judge, self.steps.context))
+        if reported:
+            result, scores = self._with_reports(plan, result, scores, reported)
         if tokens := answers.tokens(list(chain.from_iterable(prepared.requests))):
             result = replace(result, prompt_tokens=tokens[0], output_tokens=tokens[1])
         seconds = sum(answer.seconds for some in answered for answer in some)
         self.results.save_cell(result, scores, self._times(plan, seconds, trained, peak_bytes))
 
+    def _with_reports(
+        self, plan: PlannedCell, result: CellResult, scores: list[Score], reported: Sequence[ReportedAnswer]
+    ) -> tuple[CellResult, list[Score]]:
+        """Add what a system reports about its answers to the result and to the scores of a cell."""
+        located = None
+        if plan.matched and any(one.passages for one in reported):
+            located = self.steps.located_gold(plan.asked, plan.matched)
+        names = self.steps.passages(plan.matched) if located and plan.matched else None
+        scores = with_reports(scores, reported, located, names)
+        remarks = (*result.task_notes, *(located.remarks() if located else ()), *report_remarks(scores, located))
+        corpus = self.steps.record_of("passages", plan.matched, self.steps.passages) if located and plan.matched else {}
+        return replace(result, system=system_report(reported), task_notes=remarks, corpus=corpus), scores
+
     def _parameters(self, plan: PlannedCell) -> int | None:
-        """Return the number of parameters of a cell's model, or None if the number is unknown."""
+        """Return the number of parameters of a cell's model; None if the number is unknown, or a system answers."""
+        if plan.weights.system is not None:
+            return None
         locked = self.plan.lock.get("models", plan.weights.model)
         if not isinstance(locked.plugin, SizedModel):
             return None

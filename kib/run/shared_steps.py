@@ -21,9 +21,10 @@ from kib.plan.steps import (
     WeightsStep,
 )
 from kib.progress import Progress
-from kib.records import Hit, RenderedQuestion, Split, Text, Trained
+from kib.records import Hit, RenderedQuestion, Request, Split, Text, Trained
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin
+from kib.run.steps.ask_system import system_request
 from kib.run.steps.cells import PreparedCell, prepare_cell
 from kib.run.steps.gold_passages import LocatedGold, locate_gold
 from kib.run.steps.hits import build_index, find_hits
@@ -255,6 +256,19 @@ class SharedSteps:
         budget: TokenBudget = self.once(("token budget", model), compute)
         return budget
 
+    def answerer_budget(self, weights: WeightsStep) -> TokenBudget:
+        """Return the token budget of the model that answers; prompts for a system are neither counted nor shortened."""
+        return self.token_budget(weights.model) if weights.system is None else TokenBudget(None, None, None, 0)
+
+    def _requests_of(self, plan: PlannedCell, task: RenderedTask) -> Callable[[int, str], list[Request]]:
+        """Return a function that returns the requests for the number and the prompt of a question of a cell."""
+        if plan.weights.system is None:
+            return partial(task.requests, chat=plan.asked.chat_of is not None)
+        locked = self.plan.answerer(plan.weights)
+        with call_plugin(locked, "reads_ids"):
+            ids = task.question_ids() if locked.plugin.reads_ids() else None
+        return lambda number, text: [system_request(text, ids[number] if ids else None)]
+
     def prepared(self, plan: PlannedCell) -> PreparedCell:
         """Return the prompts and requests of a cell."""
         hits = self.hits(plan.hits) if plan.hits else None
@@ -267,5 +281,5 @@ class SharedSteps:
                 f"{folder}: the stored questions are not the questions of task {plan.cell.task}; delete this folder "
                 "and run the command again"
             )
-        budget = self.token_budget(plan.weights.model)
-        return prepare_cell(plan, self.context.spec, task, questions, hits, passages, budget)
+        requests_of, budget = self._requests_of(plan, task), self.answerer_budget(plan.weights)
+        return prepare_cell(plan, self.context.spec, requests_of, questions, hits, passages, budget)

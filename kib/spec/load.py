@@ -33,6 +33,7 @@ from kib.spec.tables import (
     PromptTable,
     Replay,
     RetrieverTable,
+    SystemTable,
     Table,
     TaskTable,
     TextKey,
@@ -58,6 +59,7 @@ __all__ = [
     "Replay",
     "RetrieverTable",
     "Spec",
+    "SystemTable",
     "Table",
     "TaskTable",
     "TextKey",
@@ -92,6 +94,7 @@ class Spec:
     writers: Mapping[str, WriterTable]
     trainers: Mapping[str, TrainerTable]
     judges: Mapping[str, JudgeTable]
+    systems: Mapping[str, SystemTable]
     methods: Mapping[str, MethodTable]
     prompt: PromptTable
     prices: PriceTable | None

@@ -54,6 +54,7 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
         if method.trained_as in names["models"]:
             yield from _check_trained_elsewhere(method, measured_models(method, methods, names["models"]), models)
         yield from _check_cost(method, methods)
+        yield from _check_system(method, names["models"])
     for corpus in _of(tables, "corpora", CorpusTable):
         yield from _check_chunk(corpus, names["models"])
     for task in _of(tables, "tasks", TaskTable):
@@ -133,13 +134,32 @@ def _method_references(table: MethodTable) -> Iterator[tuple[KeyPath, str, str]]
         yield (*path, "trained_as"), "models", table.trained_as
     if table.retrieve is not None:
         yield (*path, "retrieve"), "retrievers", table.retrieve
+    if table.system is not None:
+        yield (*path, "system"), "systems", table.system
     for kind, names in (("tasks", table.tasks), ("models", table.models)):
         for number, name in enumerate(names or ()):
             yield (*path, kind, number), kind, name
 
 
+def _check_system(table: MethodTable, models: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the mistakes in a method with a system: other ways to provide knowledge, and several models."""
+    path = ("methods", table.name)
+    if table.system is None:
+        return
+    for key in sorted({"train", "retrieve", "top_k", "choose"} & table.model_fields_set):
+        yield (*path, key), f"`{key}` and `system` exclude each other, because a system answers questions on its own"
+    if len(table.models or models) > 1:
+        where: KeyPath = path if table.models is None else (*path, "models")
+        example = show_value(next(iter(table.models or models)))
+        message = (
+            "a system does not use the models of this file; set `models` to the one model whose base the system is "
+            f"compared with, for example `models = [{example}]`"
+        )
+        yield where, message
+
+
 def _check_method(table: MethodTable) -> Iterator[tuple[KeyPath, str]]:
-    if table.retrieve is None:
+    if table.retrieve is None and table.system is None:
         for key in sorted({"top_k", "choose"} & table.model_fields_set):
             yield ("methods", table.name, key), f"`{key}` needs `retrieve`"
 

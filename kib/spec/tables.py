@@ -30,6 +30,7 @@ __all__ = [
     "PromptTable",
     "Replay",
     "RetrieverTable",
+    "SystemTable",
     "Table",
     "TaskTable",
     "TextKey",
@@ -52,6 +53,7 @@ SINGULAR = {
     "writers": "writer",
     "trainers": "trainer",
     "judges": "judge",
+    "systems": "system",
     "methods": "method",
 }
 """The word for one table of each kind, as used in messages."""
@@ -310,6 +312,10 @@ class JudgeTable(PluginTable):
     """`[judges.NAME]`: a judge, which grades generated answers."""
 
 
+class SystemTable(PluginTable):
+    """`[systems.NAME]`: a system that answers questions, of which kib sees only the answers."""
+
+
 class TaskTable(PluginTable):
     """`[tasks.NAME]`: a task, which is a set of questions."""
 
@@ -426,7 +432,10 @@ class MethodCost(_Strict):
 
 
 class MethodTable(Table):
-    """`[methods.NAME]`: a method of providing knowledge to a model; an empty table denotes the base model."""
+    """`[methods.NAME]`: a method of providing knowledge to a model; an empty table denotes the base model.
+
+    A method with `system` measures a system, which is compared with the base model.
+    """
 
     train: str | None = Field(None, description="the trainer to use")
     trained_as: str | None = Field(
@@ -438,6 +447,9 @@ class MethodTable(Table):
     )
     choose: Literal["validation"] | None = Field(
         None, description="also report the best `top_k`, chosen on the tasks' validation questions"
+    )
+    system: str | None = Field(
+        None, description="the system that answers the questions; excludes `train`, `retrieve`, `top_k` and `choose`"
     )
     tasks: Names | None = Field(None, description="the tasks on which the method is measured; default: all tasks")
     models: Names | None = Field(
@@ -454,7 +466,7 @@ class MethodTable(Table):
     @property
     def is_base(self) -> bool:
         """Whether the method measures the unchanged model without passages."""
-        return self.train is None and self.trained_as is None and self.retrieve is None
+        return not (self.train or self.trained_as or self.retrieve or self.system)
 
 
 class PromptTable(_Strict):
@@ -509,6 +521,7 @@ TABLES: Mapping[str, type[Table]] = {
     "writers": WriterTable,
     "trainers": TrainerTable,
     "judges": JudgeTable,
+    "systems": SystemTable,
     "methods": MethodTable,
 }
 

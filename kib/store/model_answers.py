@@ -45,6 +45,10 @@ class ModelAnswers:
         with closing(file):
             yield cls(file)
 
+    def is_empty(self) -> bool:
+        """Return whether the file contains no answer at all."""
+        return not self.file.rows("SELECT 1 FROM answers LIMIT 1")
+
     def missing(self, requests: Sequence[Request]) -> int:
         """Return the number of distinct requests without an answer."""
         return len(self.missing_keys(requests))

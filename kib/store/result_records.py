@@ -30,6 +30,7 @@ __all__ = [
     "Failure",
     "JudgingRecord",
     "MethodEntry",
+    "SystemReport",
     "TaskEntry",
     "Times",
     "TrainingRecord",
@@ -101,11 +102,12 @@ class MethodEntry:
     by_loss: tuple[str, ...] = ()  # names of the settings in `chosen` that are chosen by the loss on validation text
     trained_as: str | None = None  # the model trained elsewhere that gives the answers instead of the cell's model
     cost: Mapping[str, Amount] = field(default_factory=dict)  # the cost of `trained_as`, as entered in the spec
+    system: str | None = None
 
     @property
     def is_base(self) -> bool:
         """Whether the method is the unchanged model without passages, which is the baseline of all gains."""
-        return not self.is_trained and self.retrieve is None
+        return not self.is_trained and self.retrieve is None and self.system is None
 
     @property
     def is_trained(self) -> bool:
@@ -185,6 +187,19 @@ class JudgingRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemReport:
+    """What a system reports about its answers: the sum of their times in seconds, and the sum of their prices.
+
+    `cost` is in a currency of the system's own, and None if any answer has no price. `passages` is the number of
+    answers with a list of passages.
+    """
+
+    seconds: Amount
+    cost: Amount | None = None
+    passages: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CellResult:
     """The content of `cell.json`: the result of a cell and the conditions of its measurement, without the questions."""
 
@@ -210,6 +225,7 @@ class CellResult:
     other_metrics: Mapping[str, Amount] = field(default_factory=dict)  # the means of further metrics
     answers: AnswerCounts | None = None  # None: the options of the questions are scored
     judging: JudgingRecord | None = None  # None: no judge grades the task
+    system: SystemReport | None = None  # None: a model answered the questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +282,7 @@ def plan_to_json(plan: BenchmarkPlan) -> dict[str, Any]:
     """Convert a plan to the JSON object stored in `plan.json`."""
     fields = asdict(plan)
     for method in fields["methods"].values():
-        for key in ("trained_as", "cost"):  # as in results without models trained elsewhere
+        for key in ("trained_as", "cost", "system"):  # as in plans without systems and models trained elsewhere
             if not method[key]:
                 del method[key]
     return {"schema": SCHEMA, **fields}
@@ -289,9 +305,8 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
     if training.get("open_pairs") == 0:
         del training["open_pairs"]
     fields = {**asdict(result), "training": training}
-    absent = {
-        key for key in ("other_metrics", "answers", "judging") if not fields[key]
-    }  # as in results without written answers
+    # as in results without written answers
+    absent = {key for key in ("other_metrics", "answers", "judging", "system") if not fields[key]}
     absent |= {"output_tokens"} if result.output_tokens is None else set()
     return {key: one for key, one in fields.items() if key not in absent}
 
@@ -308,8 +323,9 @@ def failures_to_json(failures: Mapping[str, Failure]) -> dict[str, dict[str, Any
 def score_to_json(score: Score) -> dict[str, Any]:
     """Convert a score to the JSON object stored as one line of `questions.jsonl`."""
     line: dict[str, Any] = msgspec.to_builtins(score)
-    # as in results without written answers and probes
+    # as in results without written answers, probes, judges and systems
     absent = {"other_scores": None, "abstained": None, "unanswerable": False, "probe": None, "verdict": None}
+    absent |= {"seconds": None, "cost": None}
     return {key: value for key, value in line.items() if key not in absent or value != absent[key]}
 
 

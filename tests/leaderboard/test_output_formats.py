@@ -16,7 +16,16 @@ from leaderboard_lab import Lab, costly
 from kib.errors import InputError
 from kib.leaderboard import baseline, make_table, render
 from kib.leaderboard.number_format import percent, whole_percent
-from kib.leaderboard.render.machine_values import AVERAGE, ELSEWHERE, ENTERED, PROBE, REPEAT, ROW
+from kib.leaderboard.render.machine_values import (
+    AVERAGE,
+    ELSEWHERE,
+    ENTERED,
+    PROBE,
+    REPEAT,
+    ROW,
+    SYSTEM,
+    SYSTEM_COST,
+)
 
 EXPECTED = Path(__file__).parent / "expected"
 DOCS = Path(__file__).parent.parent.parent / "docs" / "leaderboard.md"
@@ -154,7 +163,7 @@ def test_documentation_lists_all_json_keys(full_results):
     value = json.loads(render(make_table([full_results], cost=True, times=True, retrieval=True, by="probe"), "json"))
     assert value["schema"] == 1
     lists = ("rows", "averages", "missing", "benchmarks", "environments")
-    listed = (*PROBE, "repeats", *REPEAT, *ELSEWHERE, *ENTERED)
+    listed = (*PROBE, "repeats", *REPEAT, *ELSEWHERE, *ENTERED, *SYSTEM, *SYSTEM_COST)
     keys = {*value, *listed, *(key for name in lists for one in value[name] for key in one)}
     documented = re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(set(documented)) == sorted(keys)

@@ -46,10 +46,17 @@ def why_not_comparable(arm: Arm, reference: Arm) -> str:
         return f"{counted(ours.n, 'question')} against {theirs.n}"
     if ours.metric != theirs.metric:
         return f"metric {ours.metric} against {theirs.metric}"
-    ours_where, theirs_where = _environments(arm)[0], _environments(reference)[0]
+    return _changes_between(arm, reference)
+
+
+def _changes_between(arm: Arm, reference: Arm) -> str:
+    """Return the differences between the environments of two arms, except differences that their methods imply."""
+    if arm.method.system is not None or reference.method.system is not None:
+        return ""  # a system is measured as it runs, together with its own model, packages and device
+    ours, theirs = _environments(arm)[0], _environments(reference)[0]
     if arm.method.trained_as != reference.method.trained_as:
-        ours_where, theirs_where = _without(ours_where, SERVED_MODEL), _without(theirs_where, SERVED_MODEL)
-    return _changes(ours_where, theirs_where)
+        ours, theirs = _without(ours, SERVED_MODEL), _without(theirs, SERVED_MODEL)
+    return _changes(ours, theirs)
 
 
 def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | str:

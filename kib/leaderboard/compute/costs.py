@@ -87,6 +87,8 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float], 
         money=money,
         money_once=None if once is None or writing is None else once + writing,
         money_writing=writing,
+        latency=result.system.seconds / n if result.system else None,
+        reported=result.system.cost / n if result.system and result.system.cost is not None else None,
     )
     if times is None:
         return counted
@@ -104,12 +106,14 @@ def _cost(result: CellResult, times: Times | None, prices: Mapping[str, float], 
 def _money(
     result: CellResult, tokens: float | None, times: Times | None, prices: Mapping[str, float], pace: _Pace
 ) -> tuple[float | None, float | None]:
-    """Return the monetary cost per question and the one-time monetary cost.
+    """Return the monetary cost per question and the one-time monetary cost, both unknown for a system.
 
     The time for answering and training follows from the counted tokens and operations, so that the random variation of
     measured times cannot change the order of the arms. If the model is remote or device hours have no price, the
     amounts are based on token prices instead, including the price of generated tokens that a server counted.
     """
+    if result.system is not None:
+        return None, None  # the prices in the spec are not the prices of the system
     hour, million = prices.get("device_hour"), prices.get("input_tokens_million")
     remote = all(environment.device == UNKNOWN_DEVICE for environment in result.environments)
     by_tokens = None if million is None or tokens is None else million * tokens / 1e6

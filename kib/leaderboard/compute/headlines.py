@@ -60,10 +60,16 @@ def _sentences(block: Sequence[ArmRow], several: bool) -> Iterable[str]:
         rows = [
             row
             for row in block
-            if (row.trained, row.retrieving) == way and row.kind == "" and row.reference not in (None, row.arm)
+            if (row.trained, row.retrieving) == way
+            and row.system is None
+            and row.kind == ""
+            and row.reference not in (None, row.arm)
         ]
         if rows:
             yield _sentence(block, rows, several)
+    for row in block:
+        if row.system is not None and row.reference not in (None, row.arm):
+            yield _sentence(block, [row], several)
 
 
 def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) -> str:
@@ -113,6 +119,8 @@ def _representative(rows: Sequence[ArmRow]) -> ArmRow:
 
 
 def _way(row: ArmRow, several: bool) -> str:
+    if row.system is not None:
+        return f"the system {row.system}" if row.system == row.method else f"the system {row.system} ({row.arm})"
     passages = dict(row.settings).get("k")
     retrieval = "retrieval" if passages is None else f"retrieval with {counted(int(passages), 'passage')}"
     if not row.trained:

@@ -72,7 +72,7 @@ class QuestionScoresReader:
             ids=tuple(map(_question_id, seeds[0])),
             scores=tuple(total / len(seeds) for total in map(sum, columns)),
             groups=tuple(map(_group, seeds[0])),
-            recall=None if arm.method.retrieve is None else _recall(chain.from_iterable(seeds)),
+            recall=_recall(chain.from_iterable(seeds)) if _has_passages(arm) else None,
             warning_facts=warning_facts(seeds, int(dict(arm.cell.settings).get("k", 0))),
             probes=tuple(map(_probe, seeds[0])),
         )
@@ -89,6 +89,11 @@ class QuestionScoresReader:
     def _damaged(self, result: CellResult, problem: str) -> InputError:
         folder = self._results.cell_folder(result.cell)
         return InputError(f"{folder / 'questions.jsonl'}: {problem}; delete {folder} and run the benchmark again")
+
+
+def _has_passages(arm: Arm) -> bool:
+    """Return whether the answers of an arm may be based on passages."""
+    return arm.method.retrieve is not None or arm.method.system is not None
 
 
 def _recall(scores: Iterable[Score]) -> float | None:

@@ -96,6 +96,7 @@ class RowBuilder:
             kind=arm.kind,
             trained=arm.method.is_trained,
             retrieving=arm.method.retrieve is not None,
+            system=arm.method.system,
             seeds=tuple(cell.seed for cell in arm.cells) if measured else (),
             cells=tuple(cell.id for cell in arm.cells) if measured else (),
             status=arm.status,

@@ -120,6 +120,7 @@ def _assemble(sections: Sequence[BenchmarkSection], against: str | None, shown: 
         missing=tuple(one for section in sections for arm in section.all_arms for one in arm.missing),
         environments=environments.all(),
         trained_elsewhere=any(row.trained_as for row in rows),
+        systems=any(row.system is not None for row in rows),
         **shown,
         remarks=tuple(
             one_line(f"{f'{section.plan.name}: ' * several}{sentence}")

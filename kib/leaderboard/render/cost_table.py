@@ -29,6 +29,8 @@ COST_COLUMNS = (
     Column("training operations", "operations once", "training operations"),
     Column("written", "writing", "tokens used to write the training text"),
     Column("index", "index", "index size"),
+    Column("latency", "latency s/q", "latency of systems per question"),
+    Column("reported", "reported/q", "cost per question as systems report"),
     Column("asking", "asking s/q", "answering time per question"),
     Column("searching", "searching s/q", "search time per question"),
     Column("indexing", "indexing s", "indexing time"),
@@ -89,6 +91,11 @@ def cost_legend(table: Table) -> list[str]:
             "Entered by hand: the cost of training elsewhere as stated in the spec; `trained` and `money once` include "
             "the entered tokens and money."
         )
+    if any(row.cost and row.cost.latency is not None for row in table.rows):
+        texts.append(
+            "Latency: mean number of seconds from a question to the complete answer of a system. A system's tokens and "
+            "its cost (reported/q, in the system's own currency) are what the system reports; kib has not checked them."
+        )
     return texts
 
 
@@ -117,6 +124,8 @@ def _texts(cost: Cost) -> dict[str, str]:
         "written": _written(cost),
         "training operations": scientific(cost.operations_once) if trained else DASH,
         "index": byte_size(cost.index_bytes) if cost.index_bytes else DASH,
+        "latency": three_digits(cost.latency),
+        "reported": three_digits(cost.reported),
         "asking": three_digits(cost.asking),
         "searching": three_digits(cost.searching) if cost.searching else DASH,
         "indexing": three_digits(cost.indexing) if cost.indexing else DASH,

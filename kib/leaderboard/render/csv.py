@@ -29,9 +29,8 @@ def to_csv(table: Table) -> str:
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     probe = PROBE if table.by_probe else {}
-    columns = tuple(
-        dict.fromkeys(("entry", *row_keys(table), *retrieval_keys(table), *cost_keys(table), *AVERAGE, *probe))
-    )
+    rows = (*row_keys(table), *retrieval_keys(table), *cost_keys(table))
+    columns = tuple(dict.fromkeys(("entry", *rows, *AVERAGE, *probe)))
     writer.writerow(columns)
     entries = ({"entry": "arm", **row_values(row, table)} for row in table.rows)
     averages = ({"entry": "average", **average_values(row)} for row in table.averages)

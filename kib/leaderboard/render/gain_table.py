@@ -134,9 +134,10 @@ def _texts(row: ArmRow) -> dict[str, str]:
 
 
 def note_of(row: ArmRow) -> str:
-    """Return the note of a row, which states whether the arm is the reference or was chosen, its mark and warnings."""
+    """Return the note of a row: whether the arm is the reference, was chosen or is a system, its mark and warnings."""
     reference = row.arm == row.reference and row.kind != "base"
-    words = ["reference" if reference else "", "chosen" if row.chosen else "", row.mark, *row.warnings]
+    words = ["reference" if reference else "", "chosen" if row.chosen else "", "system" if row.system else ""]
+    words += [row.mark, *row.warnings]
     return ", ".join(word for word in words if word)
 
 

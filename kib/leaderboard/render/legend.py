@@ -46,6 +46,11 @@ UNPAIRED = (
 )
 
 
+SYSTEMS = (
+    "system: the answers come from a complete system, measured as it runs; its gain over base also contains the effect "
+    "of its own model and prompts."
+)
+
 STATED_ERRORS = (
     "Intervals and p values of published graded scores are based on the standard errors that the paper states (normal "
     "distribution)."
@@ -91,6 +96,7 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
         texts.append(_p_values(table))
     if any(row.tied for row in table.rows):
         texts.append("#: rank; = marks arms that do not differ significantly from the first arm with the same rank.")
+    texts += [SYSTEMS] if table.systems else []
     texts += [text for name, text in COLUMN_MEANINGS.items() if name in columns]
     warnings = {one.partition(" (")[0] for row in table.rows for one in row.warnings}
     texts += [f"{name}: {meaning}" for name, meaning in WARNING_MEANINGS.items() if name in warnings]

@@ -25,6 +25,8 @@ __all__ = [
     "RETRIEVAL",
     "RETRIEVAL_TIMES",
     "ROW",
+    "SYSTEM",
+    "SYSTEM_COST",
     "TIMES",
     "average_values",
     "cost_keys",
@@ -123,6 +125,9 @@ ROW: Mapping[str, Callable[[ArmRow], Any]] = {
 }
 """The keys of a row, with functions that return their values."""
 
+SYSTEM: Mapping[str, Callable[[ArmRow], Any]] = {"system": lambda row: row.system}
+"""The additional key of a row if any row is the result of a system."""
+
 
 ELSEWHERE: Mapping[str, Callable[[ArmRow], Any]] = {"trained_as": lambda row: row.trained_as}
 """The additional keys of a row if a model of the table was trained elsewhere."""
@@ -150,6 +155,12 @@ COST: Mapping[str, Callable[[Cost], Any]] = {
 
 ENTERED: Mapping[str, Callable[[Cost], Any]] = {"entered_by_hand": lambda cost: dict(cost.entered)}
 """The additional keys of a row if costs are requested and a model of the table was trained elsewhere."""
+
+SYSTEM_COST: Mapping[str, Callable[[Cost], Any]] = {
+    "seconds_latency": lambda cost: cost.latency,
+    "reported_cost": lambda cost: cost.reported,
+}
+"""The additional keys of a row if costs are requested and any row is the result of a system."""
 
 TIMES: Mapping[str, Callable[[Cost], Any]] = {
     "seconds_asking": lambda cost: cost.asking,
@@ -264,14 +275,15 @@ AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
 
 def row_keys(table: Table) -> Mapping[str, Callable[[ArmRow], Any]]:
     """Return the keys of a table's rows, without the keys of requested views."""
-    return {**ROW, **(ELSEWHERE if table.trained_elsewhere else {})}
+    return {**ROW, **(ELSEWHERE if table.trained_elsewhere else {}), **(SYSTEM if table.systems else {})}
 
 
 def cost_keys(table: Table) -> Mapping[str, Callable[[Cost], Any]]:
     """Return the keys of the cost values in a table's rows."""
     if not table.cost:
         return {}
-    return {**COST, **(ENTERED if table.trained_elsewhere else {}), **(TIMES if table.times else {})}
+    entered, systems = ENTERED if table.trained_elsewhere else {}, SYSTEM_COST if table.systems else {}
+    return {**COST, **entered, **systems, **(TIMES if table.times else {})}
 
 
 def retrieval_keys(table: Table) -> Mapping[str, Callable[[RetrievalQuality], Any]]:

@@ -10,6 +10,7 @@ from kib.harness.requests import answer, answer_each, batches
 from kib.interfaces import SeparateBackend
 from kib.progress import Progress
 from kib.records import Environment, Request, ServedAnswer
+from kib.run.steps.system_reports import with_report
 from kib.store.model_answers import ModelAnswers, request_key
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def _ask_each(
             packages = {**environment.packages, **served.server}
             read, written = served.input_tokens, served.output_tokens
             tokens = [(read, written)] if read is not None and written is not None else []
-            answers.put([request], [served.value], replace(environment, packages=packages), now - last, tokens)
+            value = with_report(served)
+            answers.put([request], [value], replace(environment, packages=packages), now - last, tokens)
             last = now
             reported += _report(notes(backend)[reported:], answers, progress, title)
             advance(1)

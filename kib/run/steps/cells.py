@@ -1,6 +1,6 @@
 """Prepares the prompts of a cell, and computes its scores and its result from the answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from math import fsum
@@ -39,13 +39,13 @@ class PreparedCell:
 def prepare_cell(
     plan: PlannedCell,
     spec: Spec,
-    rendered_task: RenderedTask,
+    requests_of: Callable[[int, str], list[Request]],
     questions: Sequence[RenderedQuestion],
     hits: HitsByQuestion | None,
     passages: Passages | None,
     token_budget: TokenBudget,
 ) -> PreparedCell:
-    """Return the prompts and requests of a cell.
+    """Return the prompts and requests of a cell; `requests_of` returns the requests for a question's number and prompt.
 
     Raises InputError that states the number of questions that do not fit into the prompt, and SpecError if the template
     fails on a passage.
@@ -53,11 +53,10 @@ def prepare_cell(
     numbers = sample_rows(len(questions), plan.sample)
     questions = [questions[number] for number in numbers]
     retrieved = [_first_hits(hits, question.question_id, plan.k) for question in questions]
-    chat = plan.asked.chat_of is not None
     prompts: list[Prompt] = []
     too_long: list[str] = []
     for number, question, ids in zip(numbers, questions, retrieved, strict=True):
-        unprompted = rendered_task.requests(number, "", chat=chat)
+        unprompted = requests_of(number, "")
         try:
             prompt = build_prompt(
                 question,
@@ -78,7 +77,7 @@ def prepare_cell(
         total = counted(len(questions), "question")
         raise InputError(f"the prompts of {len(too_long)} of {total} are too long; {too_long[0]}")
     prompted = zip(numbers, prompts, strict=True)
-    requests = [rendered_task.requests(number, prompt.text, chat=chat) for number, prompt in prompted]
+    requests = [requests_of(number, prompt.text) for number, prompt in prompted]
     for question, some in zip(questions, requests, strict=True):
         token_budget.check_joins(question.question_id, some)
     return PreparedCell(plan, numbers, questions, retrieved, prompts, requests)
@@ -198,6 +197,8 @@ def _step_identities(plan: PlannedCell) -> dict[str, str]:
     steps = {"asked": plan.asked.identity, "weights": plan.weights.identity}
     if plan.hits:
         steps |= {"hits": plan.hits.identity, "passages": plan.hits.passages.identity}
+    if plan.matched:
+        steps |= {"passages": plan.matched.identity}
     if plan.weights.text:
         steps |= {"text": plan.weights.text.identity}
     return steps

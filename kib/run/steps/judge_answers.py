@@ -123,9 +123,18 @@ def judge_remarks(lock: Lock, plan: PlannedCell) -> list[str]:
     """Return a sentence about the judge of a cell, and one if it is the measured model or of the same family."""
     if plan.judge is None:
         return []
-    judge, model = lock.get("judges", plan.judge), lock.get("models", plan.cell.model)
-    names = [one.plugin.language_model() if isinstance(one.plugin, NamedModel) else "" for one in (judge, model)]
-    called = f"{judge.plugin_name}, model {names[0]}" if names[0] else judge.plugin_name
+    judge = lock.get("judges", plan.judge)
+    name = _language_model(judge)
+    called = f"{judge.plugin_name}, model {name}" if name else judge.plugin_name
     remark = f"the judge {judge.name} ({called}) grades the answers"
-    kin = describe_kinship(f"judge {judge.name}", names[0], f"model {model.name}", names[1]) if all(names) else ""
+    model = lock.get("models", plan.weights.model) if plan.weights.system is None else None
+    other = _language_model(model) if model else ""
+    kin = (
+        describe_kinship(f"judge {judge.name}", name, f"model {model.name}", other) if model and name and other else ""
+    )
     return [remark, kin] if kin else [remark]
+
+
+def _language_model(locked: Locked) -> str:
+    """Return the name of the language model of a model or judge, or "" if the plugin does not know it."""
+    return locked.plugin.language_model() if isinstance(locked.plugin, NamedModel) else ""

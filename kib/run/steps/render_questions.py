@@ -141,9 +141,11 @@ def render_questions(
     def build(folder: Path) -> dict[str, Any]:
         chat = chat_template(step.chat_of, context) if step.chat_of else None
         split = "" if step.split == "test" else f", {step.split}"
-        with context.progress.step(f"reading task {step.task}, {step.shots}-shot{split}"):
+        form = "for systems" if step.bare else f"{step.shots}-shot{split}"
+        with context.progress.step(f"reading task {step.task}, {form}"):
             task = load_task()
-            questions = task.ask(step.shots, context.spec.tasks[step.task].query, chat, context.spec.prompt.limits())
+            query, limits = context.spec.tasks[step.task].query, context.spec.prompt.limits()
+            questions = task.ask_bare(query, limits) if step.bare else task.ask(step.shots, query, chat, limits)
         _check_ids(step.task, questions)
         lines = QUESTIONS.dump_python(questions, by_alias=True, warnings=False)
         return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from kib.errors import InputError
+from kib.errors import InputError, NoAnswerError
 from kib.interfaces import DraftQuestion, NotInIdentity
 from kib.interfaces import Options as BaseOptions
 from kib.records import (
@@ -22,6 +22,7 @@ from kib.records import (
     Passage,
     Query,
     Question,
+    ServedAnswer,
     Text,
     Trained,
     UnjudgedAnswer,
@@ -32,7 +33,7 @@ from kib.records import (
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
-__all__ = ["ToyCorpus", "ToyJudge", "ToyModel", "ToyRetriever", "ToyTask", "ToyTrainer", "ToyWriter"]
+__all__ = ["ToyCorpus", "ToyJudge", "ToyModel", "ToyRetriever", "ToySystem", "ToyTask", "ToyTrainer", "ToyWriter"]
 
 
 class ToyModel:
@@ -421,3 +422,68 @@ class ToyTrainer:
         watched = abs(self.options.rank - 3) + 0.5 if validation else None  # lowest after three passes
         told = (2.0, 1.0, change, 6.0 * size, *unseen, None if self.options.fault == "mute" else watched)
         return Trained(Weights(start.folder, adapter), size, size * passes, len(text), *told)
+
+
+class ToySystem:
+    """A system that knows facts from the benchmark file, each a text about a person with the id of its document."""
+
+    class Options(BaseOptions):
+        """Options of `[systems.NAME]` with `plugin = "toy"`."""
+
+        facts: Mapping[str, str] = Field(default_factory=dict, description="texts by document id")
+        tells: Literal["", "ids", "texts", "nonsense"] = Field("", description="how the passages are reported")
+        cost: float | None = Field(None, description="reported cost of an answer")
+        ids: bool = Field(False, description="whether an answer also contains the id of its question")
+        fault: Literal["", "crash", "type", "down", "config"] = Field("", description="fault to simulate")
+        fails_on: Annotated[str | None, NotInIdentity] = Field(None, description="text in a question without answer")
+        log: Annotated[str | None, NotInIdentity] = Field(None, description="file to which questions are appended")
+        concurrency: Annotated[int, NotInIdentity] = Field(1, description="number of concurrent questions")
+
+    revision: ClassVar[int] = 1
+
+    def __init__(self, options: "ToySystem.Options") -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """Return an empty fingerprint, because the plugin reads no files."""
+        return ""
+
+    def reads_ids(self) -> bool:
+        """Return whether the option `ids` is set."""
+        return self.options.ids
+
+    def load(self) -> "LoadedToySystem":
+        """Return the system, unless the configured fault is "config"."""
+        if self.options.fault == "config":
+            raise InputError("the toy system is not configured")
+        return LoadedToySystem(self.options)
+
+
+class LoadedToySystem:
+    """A `ToySystem` that answers questions."""
+
+    def __init__(self, options: "ToySystem.Options") -> None:
+        self.options = options
+
+    @property
+    def concurrency(self) -> int:
+        """The number of concurrent questions from the options."""
+        return self.options.concurrency
+
+    def answer(self, question: str, question_id: str) -> ServedAnswer:
+        """Return the sentence with the fact about the person in the question."""
+        options = self.options
+        if options.log:
+            with Path(options.log).open("a", encoding="utf-8") as file:
+                file.write(f"{question}\n")
+        if options.fault == "crash":
+            raise ZeroDivisionError("the toy system broke down")
+        if options.fault == "type":
+            return question  # type: ignore[return-value]
+        if options.fault == "down" or (options.fails_on and options.fails_on in question):
+            raise NoAnswerError("the toy system has no answer", unavailable=options.fault == "down")
+        facts = {name: text for name, text in options.facts.items() if " ".join(text.split()[:2]) in question}
+        said = _said(0, "\n".join(facts.values()), f"Question: {question}")
+        said += f" ({question_id})" if options.ids else ""
+        told = {"": None, "ids": tuple(facts), "texts": tuple(facts.values()), "nonsense": ("nothing",)}[options.tells]
+        return ServedAnswer(said.strip(), {}, passages=told, seconds=0.5, cost=options.cost)
