@@ -172,6 +172,24 @@ def test_every_key_is_documented():
     assert shown == {"head", *TABLES, *TASK_OPTIONS, *parts}
 
 
+def test_the_options_of_systems_are_documented():
+    """The tables of keys in docs/systems.md match the core plugins for systems."""
+    file = ROOT / "docs" / "systems.md"
+    text = file.read_text(encoding="utf-8")
+    core = [one.name for one in installed() if (one.kind, one.distribution) == ("systems", "kib-bench")]
+    options = {name: load("systems", name).Options for name in core}
+
+    def table_of(name):
+        return KEY_TYPES["key_table"](options[name].model_json_schema())
+
+    made, shown = KEY_TYPES["replace_key_tables"](text, "keys", table_of)
+    if WRITE:
+        file.write_text(made, encoding="utf-8")
+        text = made
+    assert text == made, "run: KIB_WRITE_DOCS=1 pytest tests/test_json_schema.py"
+    assert shown == set(options)
+
+
 def test_the_task_examples_are_valid(schemas):
     """The examples of all task plugins in docs/spec.md are valid benchmark files when added to the first example."""
     page = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")

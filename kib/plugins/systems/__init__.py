@@ -1,0 +1,1 @@
+"""The system plugins that ship with kib."""
