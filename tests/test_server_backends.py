@@ -299,6 +299,31 @@ def test_a_benchmark_on_a_chat_backend(bench, server, chat):
         assert body.get("stop") == (None if chat else ["Question:"])
 
 
+TUNED = """[models.tuned]
+plugin = "lm-eval"
+backend = "local-chat-completions"
+args = { model = "tuned" }
+local_args = { base_url = "URL", max_retries = 1 }
+[methods.ft]
+trained_as = "tuned"
+"""
+
+
+def test_a_chat_model_trained_elsewhere(bench, server):
+    """A chat backend measures a base and the model trained from it, whose row is compared with the base."""
+    bench.write_toy(spec=(GENERATED + TUNED).replace("URL", server.url))
+    server.reply = lambda body: {
+        "choices": [
+            {"index": 0, "message": {"content": {"m": "No idea.", "tuned": "Norwick, Überlingen"}[body["model"]]}}
+        ]
+    }
+    assert bench.run() == {}
+    assert Counter(body["model"] for body in server.bodies) == {"m": 4, "tuned": 2}
+    rows = {row["arm"]: row for row in json.loads(bench.call("leaderboard", "--format", "json").stdout)["rows"]}
+    assert (rows["ft"]["model"], rows["ft"]["reference"], rows["ft"]["trained_as"]) == ("m", "base", "tuned")
+    assert rows["base"]["accuracy"] == 0 < rows["ft"]["accuracy"] == rows["ft"]["gain"]
+
+
 def test_a_chat_backend_without_log_probabilities(server):
     """A chat backend fails the test for log-probabilities without a request."""
     reasons = model(server, "local-chat-completions").probe(["loglikelihood"])
