@@ -2,7 +2,8 @@
 
 The t intervals combine three published methods: the variance CR2 and the degrees of freedom of Bell & McCaffrey (2002)
 for groups of unequal size, and the two added observations of Bonett & Price (2012), which keep an interval honest if
-few questions differ. Intervals of averages combine the intervals of the tasks (Zou & Donner 2008).
+few questions differ. Intervals of averages combine the intervals of the tasks (Zou & Donner 2008). Intervals of
+corrected means are prediction-powered (Angelopoulos et al. 2023).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,15 @@ from typing import NamedTuple
 from kib.statistics.gains import LEVEL, Interval
 from kib.statistics.question_groups import Kinds, rounded
 
-__all__ = ["average_interval", "difference_interval", "mean_interval", "ratio_interval", "wilson_interval"]
+__all__ = [
+    "average_interval",
+    "corrected_interval",
+    "difference_interval",
+    "kappa_interval",
+    "mean_interval",
+    "ratio_interval",
+    "wilson_interval",
+]
 
 LEAST_CORRELATION = 0.1
 """The correlation that is assumed between questions of a group if the observed correlation is smaller.
@@ -27,6 +36,16 @@ class _Groups(NamedTuple):
 
     questions: float
     shares: tuple[tuple[float, int], ...]
+
+
+class _Sample(NamedTuple):
+    """A sample with two added questions: its size and mean, the residuals of its groups, and the added variance."""
+
+    groups: _Groups
+    size: float
+    centre: float
+    residuals: list[float]
+    added: float
 
 
 def wilson_interval(mean: float, trials: int) -> Interval:
@@ -43,16 +62,65 @@ def mean_interval(kinds: Kinds, lowest: float, highest: float) -> Interval:
     The columns of `kinds` are the sum of the values, the sum of their squares and the size. If `lowest` is `-highest`,
     changing the sign of all values mirrors the interval exactly. A single group yields the entire range.
     """
-    groups = _groups(kinds)
-    if _count(groups) == 1:
+    if sum(count for _, count in kinds) == 1:
         return Interval(lowest, highest)
-    weight = _added_questions(kinds, groups)
-    size = groups.questions + 2 * weight
-    centre = (fsum(count * totals[0] for totals, count in kinds) + weight * (lowest + highest)) / size
-    residuals = [totals[0] - centre * totals[-1] for totals, _ in kinds]
-    added = weight**2 * ((highest - centre) ** 2 + (lowest - centre) ** 2)
+    groups, size, centre, residuals, added = _sample(kinds, lowest, highest)
     reach = _t_quantile(_freedom(groups)) * sqrt(_covariance(groups, residuals, residuals) + added) / size
     return Interval(rounded(max(lowest, centre - reach)), rounded(min(highest, centre + reach)))
+
+
+def corrected_interval(kinds: Kinds, lowest: float, highest: float) -> Interval:
+    """Return the prediction-powered interval of a mean of values from `lowest` to `highest`; some are labelled.
+
+    The estimate is the mean of the automatic values of all questions plus the mean correction of the labelled
+    questions. The columns of `kinds` are the sums of the automatic values and of their squares, the sums of the
+    corrections and of their squares, the number of labelled questions and the size. Corrections of different questions
+    in a group are correlated with each other and with the automatic values of the group. At least two groups must be
+    labelled.
+    """
+    values = _sample(tuple(((one[0], one[1], one[5]), count) for one, count in kinds), lowest, highest)
+    corrections = _sample(tuple((one[2:5], count) for one, count in kinds), -1.0, 1.0)
+    variance = fsum([values.added / values.size**2, corrections.added / corrections.size**2])
+    for (share, count), (labelled, _), value, correction in zip(
+        values.groups.shares, corrections.groups.shares, values.residuals, corrections.residuals, strict=True
+    ):
+        of_value = value / values.size / sqrt(1 - share)
+        of_correction = correction / corrections.size / sqrt(1 - labelled)
+        variance += count * (of_value + of_correction) ** 2
+    freedom = min(_freedom(values.groups), _freedom(corrections.groups))
+    centre, reach = values.centre + corrections.centre, _t_quantile(freedom) * sqrt(variance)
+    return Interval(
+        rounded(min(highest, max(lowest, centre - reach))), rounded(max(lowest, min(highest, centre + reach)))
+    )
+
+
+def kappa_interval(kinds: Kinds) -> Interval:
+    """Return the interval of Cohen's kappa for two raters, who judged the outputs of at least two groups.
+
+    The columns of `kinds` are the numbers of outputs that both raters call right, that only the first, only the second
+    and neither rater calls right, and the size. The interval is linearised (delta method); the two added outputs are
+    spread over the four outcomes.
+    """
+    groups = _groups(kinds)
+    disagreements = tuple(((one[1] + one[2], one[1] + one[2], one[4]), count) for one, count in kinds)
+    weight = _added_questions(disagreements, groups) / 2
+    size = groups.questions + 4 * weight
+    shares = [(fsum(count * one[at] for one, count in kinds) + weight) / size for at in range(4)]
+    first, second = shares[0] + shares[1], shares[0] + shares[2]
+    agreed, expected = shares[0] + shares[3], first * second + (1 - first) * (1 - second)
+    slopes = [
+        (
+            ((one == other) - agreed) * (1 - expected)
+            - (1 - agreed) * ((2 * second - 1) * (one - first) + (2 * first - 1) * (other - second))
+        )
+        / (1 - expected) ** 2
+        for one, other in ((1, 1), (1, 0), (0, 1), (0, 0))
+    ]
+    residuals = [fsum(slope * number for slope, number in zip(slopes, one, strict=False)) for one, _ in kinds]
+    added = weight**2 * fsum(slope**2 for slope in slopes)
+    kappa = (agreed - expected) / (1 - expected)
+    reach = _t_quantile(_freedom(groups)) * sqrt(_covariance(groups, residuals, residuals) + added) / size
+    return Interval(rounded(max(-1.0, kappa - reach)), rounded(min(1.0, kappa + reach)))
 
 
 def ratio_interval(kinds: Kinds) -> Interval | None:
@@ -105,6 +173,17 @@ def difference_interval(before: tuple[float, Interval], after: tuple[float, Inte
 def _groups(kinds: Kinds) -> _Groups:
     questions = fsum(count * totals[-1] for totals, count in kinds)
     return _Groups(questions, tuple((totals[-1] / questions, count) for totals, count in kinds))
+
+
+def _sample(kinds: Kinds, lowest: float, highest: float) -> _Sample:
+    """Add a question with the lowest and one with the highest value; see `mean_interval` for the columns of `kinds`."""
+    groups = _groups(kinds)
+    weight = _added_questions(kinds, groups)
+    size = groups.questions + 2 * weight
+    centre = (fsum(count * totals[0] for totals, count in kinds) + weight * (lowest + highest)) / size
+    residuals = [totals[0] - centre * totals[-1] for totals, _ in kinds]
+    added = weight**2 * ((highest - centre) ** 2 + (lowest - centre) ** 2)
+    return _Sample(groups, size, centre, residuals, added)
 
 
 def _count(groups: _Groups) -> int:
