@@ -19,7 +19,7 @@ METHODS = {
     "random": MethodEntry(None, "any", "control"),
 }
 PROMPT_FACTS = ("tokens", "written", "passages", "prompts", "logprobs", "flops")
-FACTS = ("ids", "groups", "gold", "n", "metric", "where", *PROMPT_FACTS, "probes")
+FACTS = ("ids", "groups", "gold", "n", "metric", "where", *PROMPT_FACTS, "probes", "outputs")
 
 
 class Lab:
@@ -82,10 +82,11 @@ class Lab:
         prompts = facts.get("prompts") or [digest([name, cell.identity]) for name in ids]
         logprobs = facts.get("logprobs") or [(-chance(name, cell.identity), -2.0, -2.0, -2.0) for name in ids]
         probes = facts.get("probes") or [None] * len(scores)
-        rows = zip(ids, groups, scores, logprobs, passages, gold, prompts, probes, strict=True)
+        outputs = facts.get("outputs") or [None] * len(scores)
+        rows = zip(ids, groups, scores, logprobs, passages, gold, prompts, probes, outputs, strict=True)
         return [
-            Score(name, group, score, score, 1, values, None, found, some, 0, None, prompt, probe=probe)
-            for name, group, score, values, found, some, prompt, probe in rows
+            Score(name, group, score, score, 1, values, output, found, some, 0, None, prompt, probe=probe)
+            for name, group, score, values, found, some, prompt, probe, output in rows
         ]
 
     def fail(self, method, task="new", error="out of memory", unavailable=False, **more):

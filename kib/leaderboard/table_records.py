@@ -6,6 +6,7 @@ from typing import Literal
 
 from kib.records import Environment, Setting
 from kib.statistics.gains import LEVEL, Accuracy, Average, Gain
+from kib.statistics.human_labels import Agreement, Corrected
 
 __all__ = [
     "AnswerShares",
@@ -14,6 +15,8 @@ __all__ = [
     "BenchmarkLine",
     "Cost",
     "CrossOriginRanking",
+    "LabelledArm",
+    "LabelledBlock",
     "Missing",
     "Origin",
     "PairwiseComparison",
@@ -155,6 +158,38 @@ class ProbeGain:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledArm:
+    """The automatic scores of an arm compared with the verdicts of people, and the corrected accuracy and gain.
+
+    `reason` explains why the arm cannot be compared with the labels; otherwise, `reason` is "". `gain` is None for the
+    reference, and for an arm that is not comparable with its reference.
+    """
+
+    agreement: Agreement | None
+    accuracy: Corrected | None
+    gain: Corrected | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBlock:
+    """The labelled sample of a block, and the agreement over the outputs of all arms.
+
+    `drawn` of `population` questions were drawn; `questions` of them, in `groups` groups, have all verdicts.
+    """
+
+    benchmark: str
+    model: str
+    task: str
+    shots: int
+    population: int
+    drawn: int
+    questions: int
+    groups: int
+    agreement: Agreement | None
+
+
+@dataclass(frozen=True, slots=True)
 class ArmRow:
     """An arm on a task: the cells that differ only in their seed. Accuracies and gains are fractions, not percentages.
 
@@ -214,6 +249,7 @@ class ArmRow:
     retrieval: RetrievalQuality | None = None  # None unless requested and the arm retrieves passages
     probes: tuple[ProbeGain, ...] = ()  # empty unless requested and any question names a probe
     system: str | None = None  # the system that answered the questions
+    labelled: LabelledArm | None = None  # None unless people judged outputs of the task
     origin: Origin = "measured"
     trained_as: str | None = None  # the model that gave the answers, if it was trained elsewhere from the row's model
 
@@ -334,6 +370,7 @@ class Table:
     remarks: tuple[str, ...] = ()  # sources of published numbers, and signs of a K chosen on test
     pairwise: tuple[PairwiseComparison, ...] = ()  # comparisons of the arms of published benchmarks
     cross_origin: tuple[CrossOriginRanking, ...] = ()
+    labelled: tuple[LabelledBlock, ...] = ()  # one entry per block with outputs that people judged
     not_ranked_together: tuple[str, ...] = ()  # reasons why measured and published rows are not ranked together
     repeats: tuple[RepeatedBase, ...] = ()  # questions of base that were asked again at the end of a run
 

@@ -2,7 +2,8 @@
 
 A results folder is `results/<benchmark>/`. The folder contains `plan.json`, `failures.json`, `statistics.json` and one
 folder per cell, named after the cell's id, with `cell.json`, `questions.jsonl` and possibly `times.json`. A cell's
-folder is written atomically, so this folder is either missing or complete.
+folder is written atomically, so this folder is either missing or complete. If people judge outputs, the folder also
+contains `label-designs.json` and `labels.json`.
 """
 
 import json
@@ -34,6 +35,7 @@ from kib.store.files import (
     write_output,
     write_text,
 )
+from kib.store.label_records import DESIGNS, LABELS, LabelDesign, Labels
 from kib.store.result_records import (
     FAILURES,
     SCORES,
@@ -56,6 +58,18 @@ __all__ = ["Results"]
 
 MEASURE_AGAIN = "`kib run` measures the cell again"
 WRITE_AGAIN = "`kib run` writes the file again"
+DRAW_AGAIN = "delete the file; `kib label` writes the file again"
+
+ROOT_FILES = (
+    "plan.json",
+    "failures.json",
+    "statistics.json",
+    "label-designs.json",
+    "labels.json",
+    ".owner.json",
+    ".lock",
+)
+"""The files beside the folders of the cells."""
 
 
 class Results:
@@ -271,6 +285,33 @@ class Results:
         except (OSError, InputError):
             return
 
+    def label_designs(self) -> dict[str, LabelDesign]:
+        """Return the sample of questions whose outputs people judge, by task."""
+        path = self.folder / "label-designs.json"
+        with name_damage(path, DRAW_AGAIN):
+            return DESIGNS.validate_python(read_sealed(path)) if lexists(path) else {}
+
+    def save_label_design(self, task: str, design: LabelDesign) -> None:
+        """Store the design of a task, and keep the designs of other tasks."""
+        write_text(self.folder / "label-designs.json", indented_json(sealed({**self.label_designs(), task: design})))
+
+    def labels(self) -> dict[str, Labels]:
+        """Return the verdicts of people by task."""
+        path = self.folder / "labels.json"
+        with name_damage(path, WRITE_AGAIN):
+            return LABELS.validate_python(read_sealed(path)) if lexists(path) else {}
+
+    def save_labels(self, labels: Mapping[str, Labels]) -> None:
+        """Replace the verdicts of all tasks, without rewriting equal verdicts; if there are none, delete the file."""
+        path = self.folder / "labels.json"
+        if not labels:
+            path.unlink(missing_ok=True)
+            return
+        with suppress(FileNotFoundError, ValueError):
+            if read_sealed(path) == json.loads(canonical(labels)):
+                return
+        write_text(path, indented_json(sealed(labels)))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Lock the folder for one run.
@@ -303,7 +344,7 @@ class Results:
 
         Raises InputError for a folder, because its content is unknown.
         """
-        for name in ("plan.json", "failures.json", "statistics.json", ".owner.json", ".lock"):
+        for name in ROOT_FILES:
             path = self.folder / name
             try:
                 with suppress(FileNotFoundError):

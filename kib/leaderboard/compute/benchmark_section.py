@@ -18,6 +18,7 @@ from kib.leaderboard.compute.block_statistics import (
 from kib.leaderboard.compute.chosen_settings import choose, group_of, validation_accuracies
 from kib.leaderboard.compute.costs import costs
 from kib.leaderboard.compute.environments import Environments
+from kib.leaderboard.compute.label_comparison import compare_with_labels
 from kib.leaderboard.compute.measured_remarks import measured_remarks
 from kib.leaderboard.compute.measurement_conditions import Conditions, conditions_of_plan
 from kib.leaderboard.compute.pairwise_comparisons import compare_pairwise
@@ -32,6 +33,7 @@ from kib.leaderboard.table_records import (
     ArmRow,
     AverageRow,
     BenchmarkLine,
+    LabelledBlock,
     Origin,
     PairwiseComparison,
     RepeatedBase,
@@ -63,6 +65,8 @@ class BenchmarkSection:
         self.repeats: list[RepeatedBase] = []
         self.family = 0
         self._outdated = False
+        self.labelled: list[LabelledBlock] = []
+        self._unused_labels: dict[str, None] = {}  # reasons why the labels of a task are not used
         self._without_probes: list[str] = []  # target tasks for which gains by probe were requested but do not exist
         self.origin: Origin = "published" if isinstance(results, PublishedResults) else "measured"
         self._results = results
@@ -101,7 +105,7 @@ class BenchmarkSection:
         remarks += [OUTDATED] if self._outdated else []
         if self._without_probes:
             remarks.append(f"No gains by probe: no question of {join(self._without_probes)} names a probe")
-        return remarks
+        return [*remarks, *self._unused_labels]
 
     def conditions(self) -> Iterator[tuple[tuple[str, str, str], Conditions]]:
         """Yield the measurement conditions for each benchmark, model and task."""
@@ -183,6 +187,20 @@ class BenchmarkSection:
             for task in self.targets
             if not any(row.probes for key, rows in self._blocks.items() for row in rows if key[1] == task)
         ]
+
+    def add_labels(self) -> None:
+        """Compare the measured arms of each task with the verdicts of people, if there are any."""
+        if isinstance(self._results, PublishedResults):
+            return
+        labels = self._results.labels()
+        for (_, task, _), rows in self._blocks.items():
+            measured = [row for row in rows if row.measure]
+            if task in labels and measured:
+                found = compare_with_labels(self._results, labels[task], measured)
+                if isinstance(found, str):
+                    self._unused_labels[f"{task}: {found}"] = None
+                else:
+                    self.labelled.append(found)
 
     def pairwise_comparisons(self) -> Iterator[PairwiseComparison]:
         """Yield pairwise comparisons of published arms; measured arms are compared by their gains instead."""

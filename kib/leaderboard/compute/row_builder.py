@@ -7,7 +7,7 @@ from math import exp, fsum, sqrt
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit
-from kib.leaderboard.table_records import AnswerShares, ArmRow, Cost, Origin, ProbeGain, RetrievalQuality
+from kib.leaderboard.table_records import AnswerShares, ArmRow, Cost, LabelledArm, Origin, ProbeGain, RetrievalQuality
 from kib.safe_text import one_line
 from kib.statistics.gains import Gain
 from kib.statistics.paired_test import smallest_p
@@ -53,6 +53,7 @@ class RowBuilder:
     cost: Cost | None = None
     retrieval: RetrievalQuality | None = None
     probes: tuple[ProbeGain, ...] = ()
+    labelled: LabelledArm | None = None
 
     @property
     def p(self) -> float | None:
@@ -134,6 +135,7 @@ class RowBuilder:
             retrieval=self.retrieval,
             probes=self.probes,
             trained_as=arm.method.trained_as,
+            labelled=self.labelled,
         )
 
 

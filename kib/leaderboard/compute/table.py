@@ -62,6 +62,7 @@ def make_table(
             section.add_retrieval(times=times)
         if by:
             section.add_probes()
+        section.add_labels()
     shown = {"cost": cost or (times and not retrieval), "times": times, "retrieval": retrieval, "by_probe": bool(by)}
     return _assemble(sections, against, shown)
 
@@ -130,6 +131,7 @@ def _assemble(sections: Sequence[BenchmarkSection], against: str | None, shown: 
         repeats=tuple(one for section in sections for one in section.repeats),
         pairwise=tuple(one for section in sections for one in section.pairwise_comparisons()),
         cross_origin=rankings,
+        labelled=tuple(chain.from_iterable(section.labelled for section in sections)),
         not_ranked_together=tuple(map(one_line, not_ranked)),
     )
 

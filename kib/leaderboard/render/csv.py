@@ -1,4 +1,4 @@
-"""Renders the table as CSV: a header, then one line per arm, average and gain by probe, with unrounded fractions."""
+"""Renders the table as CSV: a header, then one line per arm, average, gain by probe and comparison with labels."""
 
 import csv
 from io import StringIO
@@ -6,9 +6,11 @@ from typing import Any
 
 from kib.leaderboard.render.machine_values import (
     AVERAGE,
+    LABELS,
     PROBE,
     average_values,
     cost_keys,
+    label_values,
     probe_values,
     retrieval_keys,
     row_keys,
@@ -22,20 +24,21 @@ RISKY = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(table: Table) -> str:
-    """Return all rows, averages and gains by probe; lists are joined with spaces.
+    """Return all rows, averages, gains by probe and comparisons with labels; lists are joined with spaces.
 
-    The column `entry` is "arm", "average" or "probe".
+    Fractions are not rounded. The column `entry` is "arm", "average", "probe" or "labels".
     """
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     probe = PROBE if table.by_probe else {}
-    rows = (*row_keys(table), *retrieval_keys(table), *cost_keys(table))
-    columns = tuple(dict.fromkeys(("entry", *rows, *AVERAGE, *probe)))
+    more = (*retrieval_keys(table), *cost_keys(table), *AVERAGE, *probe, *(LABELS if table.labelled else ()))
+    columns = tuple(dict.fromkeys(("entry", *row_keys(table), *more)))
     writer.writerow(columns)
     entries = ({"entry": "arm", **row_values(row, table)} for row in table.rows)
     averages = ({"entry": "average", **average_values(row)} for row in table.averages)
     probes = ({"entry": "probe", **values} for values in probe_values(table))
-    for group in (entries, averages, probes):
+    labels = ({"entry": "labels", **values} for values in label_values(table))
+    for group in (entries, averages, probes, labels):
         writer.writerows([_field(entry.get(name)) for name in columns] for entry in group)
     return file.getvalue()
 

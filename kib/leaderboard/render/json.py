@@ -7,6 +7,7 @@ from typing import Any
 
 from kib.leaderboard.render.machine_values import (
     average_values,
+    label_values,
     probe_values,
     ranking_values,
     repeat_values,
@@ -34,6 +35,7 @@ def to_json(table: Table) -> str:
         "averages": _lines(average_values(row) for row in table.averages),
         **({"probes": _lines(probe_values(table))} if table.by_probe else {}),
         **({"repeats": _lines(map(repeat_values, table.repeats))} if table.repeats else {}),
+        **({"labels": _lines(label_values(table))} if table.labelled else {}),
         "missing": _lines(asdict(one) for one in table.missing),
         "duels": _lines(asdict(one) for one in table.pairwise),
         "across": _lines(ranking_values(one) for one in table.cross_origin),

@@ -8,6 +8,7 @@ from kib.leaderboard.number_format import DASH
 from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
 from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
+from kib.leaderboard.render.label_table import LABEL_COLUMNS, label_blocks, label_legend
 from kib.leaderboard.render.legend import legend, missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
 from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
@@ -55,6 +56,11 @@ NUMBERS = (
     "share",
     "known",
     "unknown",
+    "automatic points",
+    "corrected points",
+    "corrected points interval",
+    "kappa",
+    "kappa interval",
 )
 """Columns with numeric text, in which a hyphen is a minus sign."""
 
@@ -81,11 +87,12 @@ def latex(table: Table) -> str:
     groups = [list(group) for _, group in groupby(gains, key=_is_ranked)]
     parts = [_grid(group, _columns_for_a_page(group), table) for group in groups]
     parts += [_grid([one], PROBE_COLUMNS, table) for one in probe_blocks(table)]
+    parts += [_grid([one], used_columns([one], LABEL_COLUMNS), table) for one in label_blocks(table)]
     parts += [_grid([one], used_columns([one], CROSS_ORIGIN_COLUMNS), table) for one in cross_origin_blocks(table)]
     parts += [_grid([one], PAIRWISE_COLUMNS, table) for one in pairwise_blocks(table)]
     columns = {column.name for column in _columns_for_a_page(gains)}
     names = [f"{one.name}: {one.title}" if one.title else one.name for one in table.benchmarks]
-    explained = (*legend(table, columns), *probe_legend(table))
+    explained = (*legend(table, columns), *probe_legend(table), *label_legend(table))
     texts = [*names, *table.headlines, *table.remarks, missing_results(table), *explained]
     parts += [rf"{{\footnotesize\noindent {_safe(text)}\par}}" for text in texts if text]
     body = "\n\n".join(parts)

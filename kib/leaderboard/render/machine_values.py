@@ -8,6 +8,8 @@ from kib.leaderboard.table_records import (
     AverageRow,
     Cost,
     CrossOriginRanking,
+    LabelledArm,
+    LabelledBlock,
     ProbeGain,
     RepeatedBase,
     RetrievalQuality,
@@ -20,6 +22,7 @@ __all__ = [
     "COST",
     "ELSEWHERE",
     "ENTERED",
+    "LABELS",
     "PROBE",
     "REPEAT",
     "RETRIEVAL",
@@ -30,6 +33,7 @@ __all__ = [
     "TIMES",
     "average_values",
     "cost_keys",
+    "label_values",
     "probe_values",
     "ranking_values",
     "repeat_values",
@@ -252,6 +256,35 @@ REPEAT: Mapping[str, Callable[[RepeatedBase], Any]] = {
 }
 """The keys of a comparison of repeated questions, with functions that return their values."""
 
+LABELS: Mapping[str, Callable[[LabelledBlock, ArmRow | None, LabelledArm], Any]] = {
+    "benchmark": lambda block, _, __: block.benchmark,
+    "model": lambda block, _, __: block.model,
+    "method": lambda _, row, __: row.method if row else None,
+    "arm": lambda _, row, __: row.arm if row else None,
+    "task": lambda block, _, __: block.task,
+    "shots": lambda block, _, __: block.shots,
+    "reason": lambda _, __, one: one.reason,
+    "population": lambda block, _, __: block.population,
+    "drawn": lambda block, _, __: block.drawn,
+    "labelled": lambda block, _, __: block.questions,
+    "groups": lambda block, _, __: block.groups,
+    "reference": lambda _, row, one: row.reference if row and one.gain else None,
+    "corrected_accuracy": lambda _, __, one: one.accuracy.mean if one.accuracy else None,
+    "corrected_accuracy_low": lambda _, __, one: _low(one.accuracy.interval if one.accuracy else None),
+    "corrected_accuracy_high": lambda _, __, one: _high(one.accuracy.interval if one.accuracy else None),
+    "corrected_gain": lambda _, __, one: one.gain.mean if one.gain else None,
+    "corrected_gain_low": lambda _, __, one: _low(one.gain.interval if one.gain else None),
+    "corrected_gain_high": lambda _, __, one: _high(one.gain.interval if one.gain else None),
+    "outputs": lambda _, __, one: one.agreement.outputs if one.agreement else None,
+    "agreed": lambda _, __, one: one.agreement.agreed if one.agreement else None,
+    "too_high": lambda _, __, one: one.agreement.too_high if one.agreement else None,
+    "too_low": lambda _, __, one: one.agreement.too_low if one.agreement else None,
+    "kappa": lambda _, __, one: one.agreement.kappa if one.agreement else None,
+    "kappa_low": lambda _, __, one: _low(one.agreement.interval if one.agreement else None),
+    "kappa_high": lambda _, __, one: _high(one.agreement.interval if one.agreement else None),
+}
+"""The keys of the comparison of an arm, or of all arms of a block (None), with the verdicts of people."""
+
 AVERAGE: Mapping[str, Callable[[AverageRow], Any]] = {
     "benchmark": lambda row: row.benchmark,
     "origin": lambda row: row.origin,
@@ -301,6 +334,19 @@ def row_values(row: ArmRow, table: Table) -> dict[str, Any]:
 def probe_values(table: Table) -> list[dict[str, Any]]:
     """Return the values of every gain by probe by key, arm by arm."""
     return [{name: value(row, one) for name, value in PROBE.items()} for row in table.rows for one in row.probes]
+
+
+def label_values(table: Table) -> list[dict[str, Any]]:
+    """Return the values of every comparison with verdicts by key: the arms of a block, then all arms together."""
+    values = []
+    for block in table.labelled:
+        key = (block.benchmark, block.model, block.task, block.shots)
+        rows = [row for row in table.rows if (row.benchmark, row.model, row.task, row.shots) == key]
+        compared: list[tuple[ArmRow | None, LabelledArm]] = [(row, row.labelled) for row in rows if row.labelled]
+        if compared:
+            compared.append((None, LabelledArm(block.agreement, None, None)))
+        values += [{name: value(block, row, one) for name, value in LABELS.items()} for row, one in compared]
+    return values
 
 
 def ranking_values(ranking: CrossOriginRanking) -> dict[str, Any]:

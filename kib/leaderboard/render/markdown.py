@@ -8,6 +8,7 @@ from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
 from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
 from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
+from kib.leaderboard.render.label_table import LABEL_COLUMNS, label_blocks, label_legend
 from kib.leaderboard.render.legend import legend, missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
 from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
@@ -33,6 +34,7 @@ def markdown(table: Table) -> str:
     for blocks, all_columns in (
         (list(answer_blocks(table)), ANSWER_COLUMNS),
         (list(probe_blocks(table)), PROBE_COLUMNS),
+        (list(label_blocks(table)), LABEL_COLUMNS),
         (list(cross_origin_blocks(table)), CROSS_ORIGIN_COLUMNS),
         (list(pairwise_blocks(table)), PAIRWISE_COLUMNS),
         (list(cost_blocks(table)), COST_COLUMNS),
@@ -45,6 +47,7 @@ def markdown(table: Table) -> str:
         legend(table, names),
         answer_legend(table),
         probe_legend(table),
+        label_legend(table),
         cost_legend(table),
         retrieval_legend(table),
     )

@@ -11,6 +11,7 @@ from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
 from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
 from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
+from kib.leaderboard.render.label_table import LABEL_COLUMNS, label_blocks, label_legend
 from kib.leaderboard.render.legend import legend, missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
 from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
@@ -80,6 +81,16 @@ RETRIEVAL_DROPS = (
 PROBE_DROPS = (("questions",), ("accuracy interval",), ("n",), ("points interval",))
 """Columns of the table of gains by probe that are omitted on a narrow terminal, in this order."""
 
+LABEL_DROPS = (
+    ("automatic points",),
+    ("automatic accuracy",),
+    ("kappa interval",),
+    ("kappa",),
+    ("corrected accuracy interval",),
+    ("too high", "too low"),
+)
+"""Columns of the comparison with labels that are omitted on a narrow terminal, in this order."""
+
 CROSS_ORIGIN_DROPS = (("origin",), ("accuracy interval",))
 """Columns of cross-origin rankings that are omitted on a narrow terminal, in this order."""
 
@@ -93,6 +104,7 @@ def terminal(table: Table, *, width: int, colour: bool) -> str:
         gains,
         _FittedTable(answer_blocks(table, MAX_ROWS), ANSWER_COLUMNS, (), width),
         _FittedTable(probe_blocks(table, MAX_ROWS), PROBE_COLUMNS, PROBE_DROPS, width),
+        _FittedTable(label_blocks(table, MAX_ROWS), LABEL_COLUMNS, LABEL_DROPS, width),
         _FittedTable(cross_origin_blocks(table, MAX_ROWS), CROSS_ORIGIN_COLUMNS, CROSS_ORIGIN_DROPS, width),
         _FittedTable(pairwise_blocks(table), PAIRWISE_COLUMNS, (), width),
         _FittedTable(cost_blocks(table, MAX_ROWS), COST_COLUMNS, COST_DROPS, width),
@@ -174,6 +186,7 @@ def _below(console: "Console", table: Table, names: Sequence[str], left_out: Seq
         legend(table, names),
         answer_legend(table),
         probe_legend(table),
+        label_legend(table),
         cost_legend(table),
         retrieval_legend(table),
     )
