@@ -629,6 +629,41 @@ def export(
 
 
 @main.command()
+@click.argument("name", metavar="RESULTS")
+@results_option
+@work_option
+@click.option("--task", metavar="NAME", help="The task; required if several tasks have generated answers.")
+@click.option(
+    "--questions", type=click.IntRange(min=1), default=100, show_default=True,
+    help="The number of test questions to draw at random.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+    help="The seed of the draw; with the same seed, more questions include all questions drawn before.",
+)  # fmt: skip
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("labels.csv"), show_default=True,
+    help="The sheet to write: .csv or .xlsx.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite an existing sheet, and replace the stored sample of questions.")
+def label(name: str, results: Path, work: Path, **request: Any) -> None:
+    """Write a blind sheet in which people judge the generated answers to some questions.
+
+    RESULTS is a results folder, a benchmark name or a spec file. The sheet shows neither methods nor scores. The
+    verdicts in the sheet correct the accuracies and gains of the table.
+    """
+    from kib.commands.label import LabelRequest, write_sheet
+    from kib.commands.leaderboard import find_results
+    from kib.store.results import Results
+    from kib.store.work import Work
+
+    (path,) = find_results((name,), results)
+    if path.suffix == ".toml":
+        raise InputError(f"{path}: published results contain no outputs; expected a results folder")
+    _print(write_sheet(Results(path), Work(work), LabelRequest(**request)))
+
+
+@main.command()
 def plugins() -> None:
     """List the installed plugins with their distributions, and the reason if a plugin does not work."""
     from kib.commands.plugins import list_plugins

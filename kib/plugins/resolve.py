@@ -37,8 +37,8 @@ from kib.spec.load import Spec, read_draft
 from kib.spec.messages import explain, show_value
 from kib.spec.options import identity_options, paths, read
 from kib.spec.references import references
-from kib.spec.tables import ModelTable, PluginTable, Table, TaskTable, TrainerTable, own_keys
-from kib.support.phrases import offer
+from kib.spec.tables import ANSWER_METRICS, ModelTable, PluginTable, Table, TaskTable, TrainerTable, own_keys
+from kib.support.phrases import join, offer
 from kib.support.recipients import refusal
 
 __all__ = ["Lock", "Locked", "open_spec", "resolve"]
@@ -309,6 +309,11 @@ class _Resolver:
             self._blame(
                 ("tasks", table.name, "scoring"),
                 f'not supported, because tasks of the plugin "{table.plugin}" define their own scoring',
+            )
+        if isinstance(table, TaskTable) and table.labels and not (table.metrics or isinstance(plugin, HarnessTask)):
+            self._blame(
+                ("tasks", table.name, "labels"),
+                f"applies only to generated answers; add `scoring` with one of: {join(ANSWER_METRICS, 'or')}",
             )
         chats = isinstance(plugin, ChatOnlyModel) and "chat_template" in table.model_fields_set
         if chats and isinstance(table, ModelTable) and not table.chat_template:

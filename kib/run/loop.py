@@ -15,6 +15,7 @@ from kib.plan.steps import PlannedCell, WeightsStep
 from kib.progress import Progress
 from kib.records import AnswerToJudge, Environment, Request, Score, Trained
 from kib.run.failures import explain_error
+from kib.run.labels import store_labels
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.speeds import store_asking_speed
@@ -50,12 +51,13 @@ def run(plan: Plan, results: Results, work: Work, progress: Progress, *, verify:
 
     After an interruption, the same call resumes the run. If `verify` is set, all stored steps of the plan are verified
     first, even steps that no missing cell needs, and measured cells with a missing file are measured again. Raises
-    BusyError if a different run is using the results folder.
+    BusyError if a different run is using the results folder, and InputError for an invalid sheet of labels.
     """
     if not plan.cells:
         raise InputError(f"{plan.spec.file}: the benchmark has no cells")
     make_folder(work.folder)  # a path that cannot be used raises one error here instead of one failure per cell
     with results.lock():
+        store_labels(plan.spec, results, progress)
         one = _Run(plan, results, work, progress)
         if verify:
             verify_stored_steps(plan, one.steps)

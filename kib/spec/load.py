@@ -347,8 +347,9 @@ def _read_table(draft: Draft, kind: str, name: str, content: Mapping[str, Any]) 
         for key in rest:
             draft.blame(f"unknown key; {offer(key, keys)}", kind, name, key)
     data["name"] = name
+    context = {"folder": draft.file.parent}
     try:
-        draft.tables[kind][name] = model.model_validate_json(json.dumps(data))
+        draft.tables[kind][name] = model.model_validate_json(json.dumps(data), context=context)
     except ValidationError as error:
         mistakes = list(explain(error, data, model))
         for path, message in mistakes:
@@ -357,4 +358,4 @@ def _read_table(draft: Draft, kind: str, name: str, content: Mapping[str, Any]) 
         wrong = {path[0] for path, _ in mistakes}
         left = {key: value for key, value in data.items() if key not in wrong}
         if "plugin" not in wrong:
-            draft.salvaged[kind][name] = model.model_validate_json(json.dumps(left))
+            draft.salvaged[kind][name] = model.model_validate_json(json.dumps(left), context=context)

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from kib.interfaces import GROUPS
+from kib.interfaces import GROUPS, InputPath
 from kib.records import Setting
 from kib.spec.messages import show_value
 from kib.support.phrases import join
 from kib.support.templates import DEFAULT_LIMITS, TemplateLimits
 
 __all__ = [
+    "ANSWER_METRICS",
     "GENERATION_KEYS",
     "KINDS",
     "SINGULAR",
@@ -378,6 +379,13 @@ class TaskTable(PluginTable):
     )
     limit: Positive | None = Field(
         None, description="the number of questions in a fixed sample; default: all questions"
+    )
+    labels: InputPath | None = Field(
+        None,
+        description=(
+            "the sheet (.csv or .xlsx) that `kib label` wrote, with a person's verdicts on generated answers; labels "
+            "do not affect the measurements"
+        ),
     )
 
     @property

@@ -38,6 +38,7 @@ __all__ = [
     "remove",
     "remove_leftovers",
     "remove_temporaries_of",
+    "write_bytes",
     "write_lines",
     "write_output",
     "write_text",
@@ -100,12 +101,17 @@ def write_text(path: Path, text: str) -> None:
 
     Raises InputError if `path` is a folder, a device or a named pipe, which must not be replaced.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically, as `write_text` does."""
     path = _replaceable(path)
     make_folder(path.parent)
     temporary = _temporary(path)
     try:
-        with naming(path), temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with naming(path), temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -114,15 +120,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_output(path: Path, text: str) -> None:
-    """Write a text file outside the folders that runs tidy up, and delete its abandoned temporary files.
+def write_output(path: Path, content: str | bytes) -> None:
+    """Write a file outside the folders that runs tidy up, and delete its abandoned temporary files.
 
     This function lists the parent folder, so use `write_text` for files in large folders. Raises InputError as
     `write_text` does.
     """
     path = _replaceable(path)
     remove_temporaries_of(path, older_than=ABANDONED)
-    write_text(path, text)
+    write_bytes(path, content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def _replaceable(path: Path) -> Path:

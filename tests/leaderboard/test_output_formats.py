@@ -20,6 +20,7 @@ from kib.leaderboard.render.machine_values import (
     AVERAGE,
     ELSEWHERE,
     ENTERED,
+    LABELS,
     PROBE,
     REPEAT,
     ROW,
@@ -163,7 +164,7 @@ def test_documentation_lists_all_json_keys(full_results):
     value = json.loads(render(make_table([full_results], cost=True, times=True, retrieval=True, by="probe"), "json"))
     assert value["schema"] == 1
     lists = ("rows", "averages", "missing", "benchmarks", "environments")
-    listed = (*PROBE, "repeats", *REPEAT, *ELSEWHERE, *ENTERED, *SYSTEM, *SYSTEM_COST)
+    listed = (*PROBE, "repeats", *REPEAT, *ELSEWHERE, *ENTERED, *SYSTEM, *SYSTEM_COST, "labels", *LABELS)
     keys = {*value, *listed, *(key for name in lists for one in value[name] for key in one)}
     documented = re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(set(documented)) == sorted(keys)
