@@ -183,7 +183,7 @@ class Forecaster:
         length = BYTES_PER_TOKEN * self.plan.spec.tasks[cell.task].max_tokens
         names = [f"{cell.id} {question.question_id} " for question in prepared.asked]
         outputs = [[Answer(name.ljust(length, "x")[-length:], "")] for name in names]
-        return answers_to_judge(prepared, self.steps.rendered_task(cell.task, cell.split), outputs)
+        return answers_to_judge(prepared, self.steps.rendered_task(cell.task, prepared.plan.asked.split), outputs)
 
     # Training
 

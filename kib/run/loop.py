@@ -247,7 +247,7 @@ class _Run:
         return verdicts
 
     def _answers_to_judge(self, prepared: PreparedCell, answers: ModelAnswers) -> list[AnswerToJudge]:
-        task = self.steps.rendered_task(prepared.plan.cell.task, prepared.plan.cell.split)
+        task = self.steps.rendered_task(prepared.plan.cell.task, prepared.plan.asked.split)
         return answers_to_judge(prepared, task, [answers.get(some) for some in prepared.requests])
 
     def _store(self, prepared: PreparedCell, answers: ModelAnswers, verdicts: Verdicts, peak_bytes: int) -> None:

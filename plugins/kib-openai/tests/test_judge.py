@@ -174,7 +174,7 @@ def test_everything_that_decides_a_verdict_is_in_its_key(server, judge):
     assert len(server.bodies) == 6
 
 
-def judged_spec(server, more=""):
+def judged_spec(server, more="", repeated=0):
     """Write a benchmark in which the server answers as model m and judges as model j."""
 
     def write(body):
@@ -192,6 +192,7 @@ name = "judged"
 [models.m]
 plugin = "openai-chat"
 model = "gpt-m"
+repeat_questions = {repeated}
 base_url = "{server.url}"
 [corpora.pumps]
 plugin = "jsonl"
@@ -257,6 +258,17 @@ def test_a_judge_that_fails_midway_loses_no_verdict(server, kib, tmp_path):
     asked = [body["model"] for body in server.bodies]
     assert asked.count("gpt-m") == 5
     assert asked.count("gpt-j") == 6  # the rejected request is sent again
+
+
+def test_repeated_answers_are_judged(server, kib, tmp_path):
+    """The answers to repeated questions are judged too; an answer that is equal to the first shares its verdict."""
+    for name, text in judged_spec(server, repeated=2).items():
+        (tmp_path / name).write_text(text)
+    ran = kib("run", "judged.toml")
+    assert ran.exit_code == 0
+    assert "2 of 2 answers are identical, 0 scores changed" in " ".join(ran.output.split())
+    asked = [body["model"] for body in server.bodies]
+    assert (asked.count("gpt-m"), asked.count("gpt-j")) == (7, 5)
 
 
 def test_a_missing_key_of_the_judge_is_found_before_the_run(server, kib, tmp_path):
