@@ -52,7 +52,7 @@ work_option = click.option(
 )  # fmt: skip
 trust_option = click.option(
     "--trust-remote-code", is_flag=True,
-    help="Allow models and data sets with trust_remote_code = true to run their own code.",
+    help="Allow models and data sets with trust_remote_code = true, and systems with plugin = \"python\", to run code.",
 )  # fmt: skip
 
 

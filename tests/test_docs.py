@@ -164,6 +164,19 @@ def test_readme_training_can_be_planned(handbook):
     assert {cell.cell.arm for cell in plan.cells} == {"base", "rag,k=1", "rag,k=3", "oracle", "ft", "ft+rag,k=3"}
 
 
+def test_the_example_of_systems_can_be_planned(handbook):
+    """The example in docs/systems.md can be added to the README's sample benchmark, and its function answers."""
+    page = ROOT / "docs" / "systems.md"
+    (handbook / "search.py").write_text(blocks(page, "python")[0], encoding="utf-8")
+    text = f"{(handbook / 'handbook.toml').read_text(encoding='utf-8')}\n{blocks(page, 'toml')[0]}"
+    (handbook / "handbook.toml").write_text(text, encoding="utf-8")
+    plan = make_plan(*open_spec(handbook / "handbook.toml", trust_remote_code=True))
+    assert {"search", "assistant"} <= {cell.cell.arm for cell in plan.cells}
+    served = plan.lock.get("systems", "search").plugin.load().answer("Which lever switches off pump 7?", "")
+    assert "the red lever" in served.value
+    assert served.passages == ("pump-7",)
+
+
 @pytest.mark.slow
 def test_readme_commands_run(handbook):
     """The README's commands, including the CI check, run as printed on the sample benchmark."""

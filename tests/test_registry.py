@@ -47,6 +47,7 @@ def test_core_plugins_are_installed():
         ("retrievers", "random"),
         ("trainers", "elsewhere"),
         ("systems", "http"),
+        ("systems", "python"),
     }
 
 
