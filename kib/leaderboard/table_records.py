@@ -270,8 +270,8 @@ class ArmRow:
 class AverageRow:
     """An arm averaged over all target tasks of a model; `accuracy` is the mean of the task accuracies.
 
-    If any task has no gain, `average` is None and the row states the reason. `shots` is None if the row covers all
-    numbers of shots.
+    If any task has no gain, `average` is None and the row states the reason. If the tasks have different metrics,
+    `mixed_metrics` is true and there are no numbers at all. `shots` is None if the row covers all numbers of shots.
     """
 
     benchmark: str
@@ -284,6 +284,7 @@ class AverageRow:
     accuracy: float | None
     average: Average | None
     reason: str = ""
+    mixed_metrics: bool = False
     origin: Origin = "measured"
 
 

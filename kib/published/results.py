@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kib.published.file_format import PublishedRow
     from kib.published.load import Published
 
-__all__ = ["PublishedResults"]
+__all__ = ["UNSTATED", "PublishedResults"]
 
 UNSTATED = "not stated"
 """The metric name used if a paper does not state how answers were scored."""

@@ -5,7 +5,7 @@ import json
 import pytest
 from leaderboard_lab import NEW, row
 
-from kib.leaderboard import render
+from kib.leaderboard import averages_only, render
 
 
 def test_arms_without_significant_difference_share_a_rank(lab):
@@ -125,6 +125,23 @@ def test_averages_are_over_all_targets(lab):
     assert (rag.arm, rag.tasks, rag.accuracy) == ("rag,k=1", ("new", "worded"), 0.5)
     assert rag.average.absolute == pytest.approx((0.4 + 0.2) / 2)
     assert rag.average.relative == pytest.approx((2.0 + 1.0) / 2)
+
+
+def test_different_metrics_have_no_average(lab):
+    """Tasks with different metrics have no average, and every view states the metrics instead."""
+    for task, metric in (("new", "f1"), ("worded", "acc")):
+        lab.add(4, "base", task, metric=metric)
+        lab.add(12, "rag", task, k=1, metric=metric)
+    table = lab.table()
+    reason = "no average, because the tasks have different metrics: f1 (new) and acc (worded)"
+    assert [(one.accuracy, one.average, one.reason) for one in table.averages] == [(None, None, reason)] * 2
+    text = render(table, "markdown")
+    assert text.count(reason) == 1
+    assert "incomplete" not in text
+    only = averages_only(table)
+    assert only.averages == ()
+    assert [one.arm for one in only.rows] == ["base", "rag,k=1"] * 2
+    assert only.remarks == (f"tiny: {reason}",)
 
 
 def test_an_average_needs_a_gain_on_every_task(lab):

@@ -7,7 +7,9 @@ from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.block_statistics import Statistics
 from kib.leaderboard.compute.row_builder import RowBuilder
 from kib.leaderboard.table_records import AverageRow
+from kib.published.results import UNSTATED
 from kib.safe_text import one_line
+from kib.support.phrases import join
 
 __all__ = ["averages_at_each_shots", "averages_over_all_shots"]
 
@@ -39,10 +41,29 @@ def _averages(statistics: Statistics, blocks: Sequence[Block]) -> list[AverageRo
     for row in (row for block in blocks for row in block):
         by_arm.setdefault(row.arm.name, []).append(row)
     complete = [rows for rows in by_arm.values() if len(rows) == len(blocks)]
-    return sorted((_average(statistics, rows) for rows in complete), key=_order)
+    mixed = _mixed_metrics(blocks)
+    return sorted((_average(statistics, rows, mixed) for rows in complete), key=_order)
 
 
-def _average(statistics: Statistics, rows: Sequence[RowBuilder]) -> AverageRow:
+def _mixed_metrics(blocks: Sequence[Block]) -> str:
+    """Return a sentence if the tasks have different metrics, or "".
+
+    A mean of different metrics, such as F1 and the share of right letters, has no meaning. A metric that a paper does
+    not state does not count as different.
+    """
+    tasks: dict[str, dict[str, None]] = {}
+    for row in (row for block in blocks for row in block):
+        for result in row.arm.results:
+            if result.metric != UNSTATED:
+                tasks.setdefault(result.metric, {})[row.arm.cell.task] = None
+    if len(tasks) < 2:
+        return ""
+    named = [f"{metric} ({', '.join(names)})" for metric, names in tasks.items()]
+    return f"no average, because the tasks have different metrics: {join(named)}"
+
+
+def _average(statistics: Statistics, rows: Sequence[RowBuilder], mixed: str) -> AverageRow:
+    """Return the average of an arm over tasks, or its row without numbers if `mixed` states a reason."""
     arm = rows[0].arm
     pairs: list[tuple[Arm, Arm]] = [
         (row.arm, row.reference) for row in rows if row.gain and not isinstance(row.reference, str)
@@ -60,9 +81,10 @@ def _average(statistics: Statistics, rows: Sequence[RowBuilder]) -> AverageRow:
         shots=arm.cell.shots if len({row.arm.cell.shots for row in rows}) == 1 else None,
         kind=arm.kind,
         tasks=tuple(dict.fromkeys(row.arm.cell.task for row in rows)),
-        accuracy=fsum(means) / len(means) if len(means) == len(rows) else None,
-        average=statistics.average(pairs) if len(pairs) == len(rows) else None,
-        reason=one_line("; ".join(f"{', '.join(tasks)}: {reason}" for reason, tasks in by_reason.items())),
+        accuracy=fsum(means) / len(means) if len(means) == len(rows) and not mixed else None,
+        average=statistics.average(pairs) if len(pairs) == len(rows) and not mixed else None,
+        reason=one_line(mixed or "; ".join(f"{', '.join(tasks)}: {reason}" for reason, tasks in by_reason.items())),
+        mixed_metrics=bool(mixed),
         origin=rows[0].origin,
     )
 

@@ -177,15 +177,21 @@ def _average_block(rows: Sequence[AverageRow], arms: Sequence[ArmRow], several: 
             "method": one_line(row.arm),
             "accuracy": percent(row.accuracy),
             "points": points(average.absolute if average else None),
-            "points interval": interval(average.interval) if average else "incomplete" if row.reason else "",
+            "points interval": interval(average.interval) if average else _why_no_average(row),
             "relative": points(average.relative if average else None),
             "relative interval": interval(average.relative_interval if average else None),
             **({"origin": row.origin} if mixed else {}),
         }
         tone: Tone = "absent" if row.reason else "ceiling" if row.kind == "ceiling" else "same" if average else "base"
         lines.append(Line(texts, tone))
+    if first.mixed_metrics:
+        return Block(one_line(title), tuple(lines), (first.reason,))
     notes = (*_few_groups_notes(first, arms), *_reason_notes([(row.arm, row.reason) for row in rows]))
     return Block(one_line(title), tuple(lines), notes)
+
+
+def _why_no_average(row: AverageRow) -> str:
+    return "incomplete" if row.reason and not row.mixed_metrics else ""
 
 
 def _few_groups_notes(average: AverageRow, arms: Sequence[ArmRow]) -> Iterator[str]:
