@@ -451,7 +451,7 @@ def test_a_server_that_is_killed_in_the_middle(halls, service, concurrency):
     for before in (2, 1):
         service.faults = [None] * before + [cut] * 20
         failed = halls.call("run", halls.spec)
-        assert failed.exit_code == 3
+        assert failed.exit_code == 5
         assert "the connection failed" in flat(failed)
         assert "Traceback" not in failed.output
     service.faults = []

@@ -203,6 +203,18 @@ def test_a_killed_server_of_a_writer(bench, llama, monkeypatch):
 
 CHAT = """schema = 1
 name = "chat"
+[models.base]
+plugin = "toy"
+[tasks.capitals]
+plugin = "file"
+path = "open.jsonl"
+scoring = "contains"
+max_tokens = 4
+[methods.base]
+models = ["base"]
+"""
+
+AS_MODEL = """
 [models.api]
 plugin = "openai-chat"
 model = "gemma"
@@ -211,24 +223,35 @@ api_key_env = ""
 retries = 0
 concurrency = 1
 timeout = 600.0
-[tasks.capitals]
-plugin = "file"
-path = "open.jsonl"
-scoring = "contains"
-max_tokens = 4
-[methods.base]
+repeat_questions = 0
+[methods.api]
+models = ["api"]
+"""
+
+AS_SYSTEM = """
+[systems.api]
+plugin = "http"
+url = "URL/v1/chat/completions"
+request = { messages = [{ role = "user", content = "{{ question }}" }], max_tokens = "4", temperature = "0" }
+answer = "choices[0].message.content"
+retries = 0
+concurrency = 1
+timeout = 600.0
+[methods.api]
+system = "api"
 """
 
 
-def test_a_server_of_a_chat_model_that_is_killed_twice(bench, llama):
-    """However often the server of a chat model dies, each run keeps all answers so far, and nothing is asked twice."""
+@pytest.mark.parametrize("kind", [AS_MODEL, AS_SYSTEM], ids=["chat model", "system"])
+def test_a_server_that_is_killed_twice(bench, llama, kind):
+    """However often the server of a model or system dies, runs keep all answers, and nothing is asked twice."""
     pytest.importorskip("kib_openai")
     rows = [{"question": f"What is the capital of {land}?", "answer": city} for land, city in CAPITALS.items()]
-    bench.write(CHAT.replace("URL", llama.url), open_jsonl="\n".join(map(json.dumps, rows)))
+    bench.write((CHAT + kind).replace("URL", llama.url), open_jsonl="\n".join(map(json.dumps, rows)))
     for lives in (1, 3):
         llama.lives = lives
         failed = bench.call("run", "bench.toml", "-q")
-        assert failed.exit_code not in (0, 1, 2)
+        assert failed.exit_code == 5
         assert "Traceback" not in failed.output
         assert len(llama.answered) == lives
         llama.start()

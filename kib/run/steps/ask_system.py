@@ -9,7 +9,13 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from kib.errors import InputError, MissingAnswersError, NoAnswerError
+from kib.errors import (
+    InputError,
+    MissingAnswersError,
+    NoAnswerError,
+    ServerUnavailableError,
+    UnansweredRequestsError,
+)
 from kib.interfaces import LoadedSystem
 from kib.plugins.resolve import Locked
 from kib.records import UNKNOWN_DEVICE, Environment, Request, ServedAnswer
@@ -72,7 +78,8 @@ class SystemBackend:
         self._system: LoadedSystem = locked.plugin.load()
         self._answered = answered_before
         self._failures: list[str] = []
-        self._unavailable = 0
+        self._unavailable = 0  # the number of questions in a row that did not reach the system
+        self._rejected = False  # whether a question reached the system, but has no answer
         self._in_flight = 0
 
     def release(self) -> None:
@@ -83,13 +90,14 @@ class SystemBackend:
     def answer_each(self, requests: "Sequence[Instance]", store: Callable[[int, ServedAnswer], None]) -> None:
         """Store the answer to each question as soon as the answer arrives.
 
-        A question without an answer does not stop the others. Raises MissingAnswersError if such questions remain, and
-        InputError if the system answers none of the first questions, cannot be reached or cannot be used at all.
+        A question without an answer does not stop the others. Raises MissingAnswersError if such questions remain,
+        InputError if the system answers none of the first questions or cannot be used at all, and
+        ServerUnavailableError if the system cannot be reached.
         """
         asked = [(str(one.args[0]), str(one.args[1].get(QUESTION_ID, ""))) for one in requests]
         waiting: SimpleQueue[int | None] = SimpleQueue()
         outcomes: SimpleQueue[_Outcome] = SimpleQueue()
-        self._failures, self._unavailable, self._in_flight = [], 0, 0
+        self._failures, self._unavailable, self._rejected, self._in_flight = [], 0, False, 0
         numbers = iter(range(len(asked)))
         for _ in range(min(self._system.concurrency, len(asked))):
             waiting.put(next(numbers))
@@ -112,7 +120,8 @@ class SystemBackend:
         if self._failures:
             count = counted(len(self._failures), "question")
             verb = "has" if len(self._failures) == 1 else "have"
-            raise MissingAnswersError(f"{self._failures[0]}; {count} of {len(asked):,} {verb} no answer; {RESUME}")
+            error = MissingAnswersError if self._rejected else UnansweredRequestsError
+            raise error(f"{self._failures[0]}; {count} of {len(asked):,} {verb} no answer; {RESUME}")
 
     def _answer_all(
         self,
@@ -145,8 +154,11 @@ class SystemBackend:
             raise result
         self._failures.append(f"{result} (question: {shortened(asked[outcome.number][0])!r})")
         self._unavailable = self._unavailable + 1 if result.unavailable else 0
+        self._rejected |= not result.unavailable
         if self._unavailable == MAX_UNAVAILABLE:
-            raise InputError(f"{result}; {MAX_UNAVAILABLE} questions in a row did not reach the system; {RESUME}")
+            raise ServerUnavailableError(
+                f"{result}; {MAX_UNAVAILABLE} questions in a row did not reach the system; {RESUME}"
+            )
         if not self._answered and len(self._failures) == FIRST_QUESTIONS:
             raise InputError(f"{self._failures[0]}; the first {FIRST_QUESTIONS} questions have no answer; {RESUME}")
 
