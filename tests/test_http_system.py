@@ -266,6 +266,25 @@ def test_what_the_system_reports(ask):
     assert ask(passages="nowhere").passages is None
 
 
+def test_unpaired_surrogates_are_replaced(ask, service):
+    """Unpaired surrogates in JSON, which UTF-8 cannot encode, are replaced instead of failing when they are stored."""
+    service.faults = [(200, {}, r'{"answer": "a \ud800", "sources": ["\udc00"]}')]
+    served = ask(passages="sources")
+    assert (served.value, served.passages) == ("a ?", ("?",))
+
+
+@pytest.mark.parametrize(("url", "proxied"), [("http://127.0.0.1/", False), ("http://gpu.example/", True)])
+def test_requests_to_this_machine_use_no_proxy(monkeypatch, url, proxied):
+    """The proxy in the environment is used for other machines only."""
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("KIB_ALLOW_HOSTS", "gpu.example")
+    loaded = make_plugin(HttpSystem, {"url": url}).load()
+    assert (loaded._pool.proxy is not None) is proxied
+    loaded.release()
+
+
 # Failures
 
 

@@ -27,7 +27,7 @@ def probe_servers(
         cells = [one for one in ready if (of := steps.plan.answerer(one.plan.weights)) and (of.kind, of.name) == where]
         try:
             if locked.kind == "systems":
-                lines += _probe_system(steps, locked)
+                lines += _probe_system(steps, locked) if cells else []
             else:
                 lines += _probe(steps, locked.name, cells, problems)
         except KibError as error:

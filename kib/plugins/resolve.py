@@ -129,7 +129,7 @@ class Lock:
         """Return the distribution, version and identity of each plugin by kind and table, as stored with the results.
 
         The record omits the varied options of trainers, unused tables with missing data and, as before there were
-        systems, the kind `systems` if there are none.
+        judges and systems, these kinds if there are none.
         """
         found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in GROUPS}
         for (kind, name, arm), locked in self.tables.items():
@@ -137,7 +137,7 @@ class Lock:
             options = {key: value for key, value in locked.options.items() if key not in varied}
             origin = {"distribution": locked.distribution, "version": locked.version}
             found[kind][name] = {**origin, **locked.identity, "options": options}
-        return {kind: tables for kind, tables in found.items() if tables or kind != "systems"}
+        return {kind: tables for kind, tables in found.items() if tables or kind not in ("judges", "systems")}
 
 
 def resolve(spec: Spec, *, trust_remote_code: bool = False) -> Lock:
