@@ -257,6 +257,7 @@ def findings(study: Study) -> str:
         "`kib run benchmarks/lab-study.toml`.",
         f"The study has {table.cells} cells, {row.n} questions about new people and {seeds} seeds per training run.",
         "Accuracies are percentages with 95 % intervals, which treat the questions about a person as one unit.",
+        "Intervals and p values of trained arms cover other seeds as well as other questions.",
         "All differences are paired.",
         "Holm's method adjusts the p values over all gains that are measured against the same arm.",
         f"A difference is significant if its adjusted p value is below {SIGNIFICANCE_LEVEL}.",

@@ -127,7 +127,7 @@ def full_lab(folder, name="lab"):
     lab.title = "A fictional world: what a small model can be taught"
     lab.task("new").task("worded", no_probe="the questions have one wording only").task("known", "control")
     lab.methods = {**METHODS, "rag": MethodEntry(None, "bm25", chosen=("k",))}
-    levels = {"base": 0.3, "rag": 0.8, "ft": 0.5, "ft+rag": 0.78, "gold": 0.95, "random": 0.3}
+    levels = {"base": 0.3, "rag": 0.8, "ft": 0.65, "ft+rag": 0.78, "gold": 0.95, "random": 0.3}
     arms = [("base", {}), *(("rag", {"k": k}) for k in (1, 2, 3)), ("random", {"k": 2}), ("gold", {"k": 2})]
     arms += [("ft", {"settings": (("rank", 4), ("text.count", 10)), "seed": seed}) for seed in (0, 1, 2)]
     arms += [("ft+rag", {"settings": (("rank", 4), ("text.count", 10)), "k": 3, "seed": seed}) for seed in (0, 1, 2)]

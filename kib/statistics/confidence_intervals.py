@@ -4,25 +4,39 @@ The t intervals combine three published methods: the variance CR2 and the degree
 for groups of unequal size, and the two added observations of Bonett & Price (2012), which keep an interval honest if
 few questions differ. Intervals of averages combine the intervals of the tasks (Zou & Donner 2008). Intervals of
 corrected means are prediction-powered (Angelopoulos et al. 2023).
+
+Seeds and questions are crossed random effects: every seed answers every question. The variance between the means of the
+seeds is estimated from few seeds, so it has a t quantile of its own, and the two parts of an interval are combined as
+for independent estimates (Zou & Donner 2008). Both parts contain the variance of seeds within questions, as in the
+pigeonhole bootstrap of Owen (2007), so the intervals are rather too wide than too narrow.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from math import fsum, sqrt
+from math import exp, fsum, hypot, log, sqrt
 from typing import NamedTuple
 
 from kib.statistics.gains import LEVEL, Interval
 from kib.statistics.question_groups import Kinds, rounded
 
 __all__ = [
+    "FEWEST_SEEDS",
     "average_interval",
     "corrected_interval",
     "difference_interval",
+    "interval_p",
     "kappa_interval",
     "mean_interval",
     "ratio_interval",
+    "widened",
     "wilson_interval",
 ]
+
+FEWEST_SEEDS = 3
+"""The smallest number of seeds for which intervals cover seeds; two seeds say too little about other seeds."""
+
+LOWEST_P = 1e-300
+"""The smallest p value that `interval_p` returns."""
 
 LEAST_CORRELATION = 0.1
 """The correlation that is assumed between questions of a group if the observed correlation is smaller.
@@ -56,17 +70,69 @@ def wilson_interval(mean: float, trials: int) -> Interval:
     return Interval(rounded(max(0.0, centre - reach)), rounded(min(1.0, centre + reach)))
 
 
-def mean_interval(kinds: Kinds, lowest: float, highest: float) -> Interval:
+def mean_interval(kinds: Kinds, lowest: float, highest: float, seed_means: Sequence[float] = ()) -> Interval:
     """Return the interval of the mean of values from `lowest` to `highest`.
 
     The columns of `kinds` are the sum of the values, the sum of their squares and the size. If `lowest` is `-highest`,
     changing the sign of all values mirrors the interval exactly. A single group yields the entire range.
+
+    `seed_means` are the means of the seeds if the values are averaged over seeds. With FEWEST_SEEDS or more seeds, the
+    interval covers other seeds as well as other questions; with equal means, this is the interval for questions alone.
     """
-    if sum(count for _, count in kinds) == 1:
+    if _count(_groups(kinds)) == 1:
         return Interval(lowest, highest)
-    groups, size, centre, residuals, added = _sample(kinds, lowest, highest)
-    reach = _t_quantile(_freedom(groups)) * sqrt(_covariance(groups, residuals, residuals) + added) / size
+    centre, error, freedom = _estimate(kinds, lowest, highest)
+    reach = hypot(_t_quantile(freedom) * error, _seed_reach(seed_means))
     return Interval(rounded(max(lowest, centre - reach)), rounded(min(highest, centre + reach)))
+
+
+def interval_p(kinds: Kinds, seed_means: Sequence[float]) -> float:
+    """Return the largest level at which the interval of `mean_interval` for values from -1 to 1 contains 0.
+
+    The result is therefore below LEVEL exactly if the interval excludes 0.
+    """
+    if _count(_groups(kinds)) == 1:
+        return 1.0
+    centre, error, freedom = _estimate(kinds, -1.0, 1.0)
+    seed_error, seed_freedom = _seed_error(seed_means), len(seed_means) - 1
+
+    def excludes(level: float) -> bool:
+        seeds = _quantile(seed_freedom, level) * seed_error if seed_error else 0.0
+        return hypot(_quantile(freedom, level) * error, seeds) < abs(centre)
+
+    low, high = log(LOWEST_P), 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if excludes(exp(middle)) else (middle, high)
+    return rounded(min(1.0, exp(high)))
+
+
+def widened(interval: Interval, mean: float, seed_means: Sequence[float]) -> Interval:
+    """Return the interval of a mean, widened to cover other seeds; `interval` covers questions alone."""
+    reach = _seed_reach(seed_means)
+    below, above = hypot(mean - interval.low, reach), hypot(interval.high - mean, reach)
+    return Interval(rounded(mean - below), rounded(mean + above)) if reach else interval
+
+
+def _seed_reach(means: Sequence[float]) -> float:
+    error = _seed_error(means)
+    return _t_quantile(len(means) - 1) * error if error else 0.0
+
+
+def _seed_error(means: Sequence[float]) -> float:
+    """Return the standard error of the mean over seeds, or 0 for fewer than FEWEST_SEEDS seeds."""
+    count = len(means)
+    if count < FEWEST_SEEDS:
+        return 0.0
+    mean = fsum(means) / count
+    variance = fsum((one - mean) ** 2 for one in means) / (count - 1)
+    return sqrt(variance / count) if variance > 1e-18 else 0.0  # equal means may differ in their last digits
+
+
+def _estimate(kinds: Kinds, lowest: float, highest: float) -> tuple[float, float, float]:
+    """Return the centre of an interval, and the standard error with its degrees of freedom."""
+    groups, size, centre, residuals, added = _sample(kinds, lowest, highest)
+    return centre, sqrt(_covariance(groups, residuals, residuals) + added) / size, _freedom(groups)
 
 
 def corrected_interval(kinds: Kinds, lowest: float, highest: float) -> Interval:
@@ -228,6 +294,13 @@ def _t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 1 - LEVEL / 2))
+
+
+def _quantile(freedom: float, level: float) -> float:
+    """Return the two-sided t quantile of a level, without a loss of digits for small levels."""
+    from scipy.special import stdtrit
+
+    return -float(stdtrit(freedom, level / 2))
 
 
 @lru_cache(maxsize=1)

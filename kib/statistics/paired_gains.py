@@ -5,9 +5,18 @@ The statistics follow Miller, arXiv 2411.00640.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from math import fsum
 
-from kib.statistics.confidence_intervals import average_interval, mean_interval, ratio_interval, wilson_interval
+from kib.statistics.confidence_intervals import (
+    FEWEST_SEEDS,
+    average_interval,
+    interval_p,
+    mean_interval,
+    ratio_interval,
+    widened,
+    wilson_interval,
+)
 from kib.statistics.gains import Accuracy, Average, Gain, Interval
 from kib.statistics.paired_test import sign_flip_p
 from kib.statistics.question_groups import Groups, Kinds, Pair, mean_change, rounded, totals_by_group
@@ -15,18 +24,25 @@ from kib.statistics.question_groups import Groups, Kinds, Pair, mean_change, rou
 __all__ = ["accuracy", "average", "gain"]
 
 
-def accuracy(scores: Sequence[float], groups: Groups) -> Accuracy:
-    """Return the mean of scores from 0 to 1 with Wilson's interval or, for grouped or partial scores, a t interval."""
+def accuracy(scores: Sequence[float], groups: Groups, seed_means: Sequence[float] = ()) -> Accuracy:
+    """Return the mean of scores from 0 to 1 with Wilson's interval or, for grouped or partial scores, a t interval.
+
+    `seed_means` are the accuracies of the seeds if the scores are averaged over seeds; see `mean_interval`.
+    """
     kinds = _with_squares(scores, groups)
     count = sum(number for _, number in kinds)
     mean = rounded(fsum(scores) / len(scores))
     independent = count == len(scores) and {0, 1}.issuperset(scores)
-    interval = wilson_interval(mean, count) if independent else mean_interval(kinds, 0.0, 1.0)
+    interval = wilson_interval(mean, count) if independent else mean_interval(kinds, 0.0, 1.0, seed_means)
     return Accuracy(mean, interval, len(scores), count)
 
 
-def gain(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Gain:
-    """Compare two arms question by question; scores range from 0 to 1, and both sequences have equal length."""
+def gain(base: Sequence[float], scores: Sequence[float], groups: Groups, seed_gains: Sequence[float] = ()) -> Gain:
+    """Compare two arms question by question; scores range from 0 to 1, and both sequences have equal length.
+
+    `seed_gains` are the gains of the seeds if the scores are averaged over seeds. If the interval covers seeds, the p
+    value is not smaller than the level at which the interval contains 0, because flips of signs do not cover seeds.
+    """
     differences = [score - other for score, other in zip(scores, base, strict=True)]
     kinds = _with_squares(differences, groups)
     absolute, relative = mean_change(base, scores)
@@ -35,17 +51,23 @@ def gain(base: Sequence[float], scores: Sequence[float], groups: Groups) -> Gain
     return Gain(
         absolute=absolute,
         relative=relative,
-        interval=mean_interval(kinds, -1.0, 1.0),
-        p=sign_flip_p(kinds),
+        interval=mean_interval(kinds, -1.0, 1.0, seed_gains),
+        p=max(sign_flip_p(kinds), interval_p(kinds, seed_gains) if len(seed_gains) >= FEWEST_SEEDS else 0.0),
         wins=wins,
         ties=len(differences) - wins - losses,
         losses=losses,
     )
 
 
-def average(tasks: Sequence[tuple[Pair, Gain]]) -> Average:
-    """Return the mean absolute and the mean relative gain over tasks, with equal task weights."""
+def average(tasks: Sequence[tuple[Pair, Gain]], seed_gains: Sequence[Sequence[float]] = ()) -> Average:
+    """Return the mean absolute and the mean relative gain over tasks, with equal task weights.
+
+    `seed_gains` are the gains of the seeds on each task. The gain of a seed is averaged over the tasks before seeds are
+    compared, because one training run may affect all tasks in the same way.
+    """
     gains = [found for _, found in tasks]
+    if any(len(some) >= FEWEST_SEEDS for some in seed_gains):
+        return _average_over_seeds([pair for pair, _ in tasks], seed_gains)
     relatives = [one.relative for one in gains if one.relative is not None]
     known = len(relatives) == len(gains)
     absolutes = [one.absolute for one in gains]
@@ -56,6 +78,20 @@ def average(tasks: Sequence[tuple[Pair, Gain]]) -> Average:
         relative=rounded(fsum(relatives) / len(relatives)) if known else None,
         relative_interval=_relative_interval(relatives, [pair for pair, _ in tasks]) if known else None,
     )
+
+
+def _average_over_seeds(pairs: Sequence[Pair], seed_gains: Sequence[Sequence[float]]) -> Average:
+    """Return the average with intervals for questions alone, widened by the variance between the seeds' averages."""
+    found = average([(pair, gain(*pair)) for pair in pairs])
+    bases = [fsum(base) / len(base) for base, _, _ in pairs]
+    by_seed = list(zip(*seed_gains, strict=True))
+    absolutes = [fsum(some) / len(some) for some in by_seed]
+    interval = found.interval and widened(found.interval, found.absolute, absolutes)
+    relative_interval = found.relative_interval
+    if relative_interval is not None and found.relative is not None:
+        relatives = [fsum(one / base for one, base in zip(some, bases, strict=True)) / len(some) for some in by_seed]
+        relative_interval = widened(relative_interval, found.relative, relatives)
+    return replace(found, interval=interval, relative_interval=relative_interval)
 
 
 def _with_squares(values: Sequence[float], groups: Groups) -> Kinds:

@@ -194,7 +194,7 @@ def test_tables_without_labels_do_not_change(tmp_path):
 def test_averages_leave_the_comparison_out(lab):
     """A table of averages alone contains no comparison with labels."""
     for method, right in (("base", 4), ("rag", 8)):
-        lab.add(right, method, "other")
+        lab.add(right, method, "other", metric="contains")
     table = averages_only(lab.table())
     assert table.averages
     assert json.loads(render(table, "json"))["labels"] == []

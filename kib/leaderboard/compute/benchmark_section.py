@@ -125,7 +125,6 @@ class BenchmarkSection:
 
         `advance` receives the number of newly computed arms.
         """
-        self._outdated = statistics.outdated
         references, bases = References(self.arms, against), References(self.arms, None)
         for model in dict.fromkeys(arm.cell.model for arm in self.arms):
             blocks = [rows for key, rows in self._blocks.items() if key[0] == model]
@@ -144,6 +143,7 @@ class BenchmarkSection:
             statistics.forget()
         if isinstance(statistics, ArmStatistics):
             self.repeats = repeated_bases(self.all_arms, statistics)
+        self._outdated = statistics.outdated
         self._adjust_p_values()
         for rows in self._blocks.values():
             separate_base(rows)

@@ -75,6 +75,7 @@ def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | st
             tuple(reference.groups[position] for position in order),
             reference.recall,
             reference.warning_facts,
+            seeds=tuple(tuple(seed[position] for position in order) for seed in reference.seeds),
         )
     if aligned.groups != arm.groups:
         return "the questions are grouped differently"

@@ -7,7 +7,7 @@ from itertools import compress
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.comparability import align
 from kib.leaderboard.compute.headlines import representatives, start_of
-from kib.leaderboard.compute.question_scores import QuestionScores, QuestionScoresReader
+from kib.leaderboard.compute.question_scores import QuestionScores, QuestionScoresReader, seed_gains, seed_means
 from kib.leaderboard.number_format import interval, p_value, points
 from kib.leaderboard.table_records import ArmRow, ProbeGain
 from kib.statistics.gains import LEVEL
@@ -38,8 +38,10 @@ def probe_gains(reader: QuestionScoresReader, arm: Arm, reference: Arm | None) -
 def _gain_on(probe: str | None, scores: QuestionScores, reference: QuestionScores | None) -> ProbeGain:
     asked = [one == probe for one in scores.probes]
     ours, groups = list(compress(scores.scores, asked)), list(compress(scores.groups, asked))
-    found = None if reference is None else gain(list(compress(reference.scores, asked)), ours, groups)
-    return ProbeGain(probe, accuracy(ours, groups), found)
+    found = None
+    if reference is not None:
+        found = gain(list(compress(reference.scores, asked)), ours, groups, seed_gains(scores, reference, asked))
+    return ProbeGain(probe, accuracy(ours, groups, seed_means(scores, asked)), found)
 
 
 def adjusted(gains: Sequence[Sequence[ProbeGain]]) -> list[tuple[ProbeGain, ...]]:

@@ -1,8 +1,8 @@
 """The question scores from which an arm's accuracy is computed, read only if a statistic is not cached."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from math import fsum
 from operator import attrgetter
 
@@ -10,11 +10,12 @@ from kib.errors import InputError
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.row_warnings import WarningFacts, warning_facts
 from kib.records import Score
+from kib.statistics.confidence_intervals import FEWEST_SEEDS
 from kib.statistics.ranking_measures import is_judged
 from kib.store.result_records import CellResult
 from kib.store.results import Results
 
-__all__ = ["QuestionScores", "QuestionScoresReader"]
+__all__ = ["QuestionScores", "QuestionScoresReader", "seed_gains", "seed_means"]
 
 _question_id, _group, _score = attrgetter("question_id"), attrgetter("group"), attrgetter("score")
 _probe = attrgetter("probe")
@@ -24,7 +25,8 @@ _probe = attrgetter("probe")
 class QuestionScores:
     """The scores of an arm for each question, averaged over seeds.
 
-    `recall` is None if the task has no gold passages or the arm retrieves no passages.
+    `recall` is None if the task has no gold passages or the arm retrieves no passages. `seeds` are the scores of each
+    seed in the order of `ids`, or () if there are too few seeds for intervals that cover seeds.
     """
 
     ids: tuple[str, ...]
@@ -33,6 +35,7 @@ class QuestionScores:
     recall: float | None
     warning_facts: WarningFacts
     probes: tuple[str | None, ...] = ()
+    seeds: tuple[tuple[float, ...], ...] = ()
 
 
 class QuestionScoresReader:
@@ -67,7 +70,8 @@ class QuestionScoresReader:
 
     def _average_over_seeds(self, arm: Arm) -> QuestionScores:
         seeds = self.seeds(arm)
-        columns = zip(*(map(_score, scores) for scores in seeds), strict=True)
+        by_seed = tuple(tuple(map(_score, scores)) for scores in seeds)
+        columns = zip(*by_seed, strict=True)
         return QuestionScores(
             ids=tuple(map(_question_id, seeds[0])),
             scores=tuple(total / len(seeds) for total in map(sum, columns)),
@@ -75,6 +79,7 @@ class QuestionScoresReader:
             recall=_recall(chain.from_iterable(seeds)) if _has_passages(arm) else None,
             warning_facts=warning_facts(seeds, int(dict(arm.cell.settings).get("k", 0))),
             probes=tuple(map(_probe, seeds[0])),
+            seeds=by_seed if len(seeds) >= FEWEST_SEEDS else (),
         )
 
     def _scores(self, result: CellResult) -> list[Score]:
@@ -94,6 +99,32 @@ class QuestionScoresReader:
 def _has_passages(arm: Arm) -> bool:
     """Return whether the answers of an arm may be based on passages."""
     return arm.method.retrieve is not None or arm.method.system is not None
+
+
+def seed_means(scores: QuestionScores, selected: Sequence[bool] | None = None) -> tuple[float, ...]:
+    """Return the mean score of each seed on the selected questions (None: all), or () for fewer than FEWEST_SEEDS."""
+    return tuple(_mean(seed if selected is None else tuple(compress(seed, selected))) for seed in scores.seeds)
+
+
+def seed_gains(
+    scores: QuestionScores, reference: QuestionScores, selected: Sequence[bool] | None = None
+) -> tuple[float, ...]:
+    """Return the gain of each seed on the selected questions (None: all), or () if the gain does not cover seeds.
+
+    If both arms were trained with several seeds, the gain of a seed is the difference between two runs with this seed.
+    The ids of `reference` are those of `scores`.
+    """
+    ours, theirs = seed_means(scores, selected), seed_means(reference, selected)
+    if not ours and not theirs:
+        return ()
+    kept = [True] * len(scores.ids) if selected is None else selected
+    ours = ours or (_mean(tuple(compress(scores.scores, kept))),) * len(theirs)
+    theirs = theirs or (_mean(tuple(compress(reference.scores, kept))),) * len(ours)
+    return tuple(one - other for one, other in zip(ours, theirs, strict=True))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fsum(values) / len(values)
 
 
 def _recall(scores: Iterable[Score]) -> float | None:

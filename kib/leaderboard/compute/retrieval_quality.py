@@ -34,22 +34,32 @@ def retrieval_quality(results: Results, arms: Sequence[Arm], *, times: bool) -> 
 
 def _quality(seeds: Sequence[Sequence[Score]]) -> dict[str, Any]:
     """Return all measures of one arm; its seeds share passages, and question scores are averaged over seeds."""
-    means = [fsum(line.score for line in lines) / len(lines) for lines in zip(*seeds, strict=True)]
-    pairs = [(line, mean) for line, mean in zip(seeds[0], means, strict=True) if is_judged(line)]
+    scores = [tuple(line.score for line in lines) for lines in zip(*seeds, strict=True)]
+    pairs = [(line, some) for line, some in zip(seeds[0], scores, strict=True) if is_judged(line)]
     lines = [line for line, _ in pairs]
     values = measures_by_question(lines) if lines else {}
     groups = [line.group for line in lines]
     hit = [any(line.gold or ()) for line in lines]
     return {
         "judged": len(lines),
-        "accuracy": fsum(mean for _, mean in pairs) / len(pairs) if pairs else None,
+        "accuracy": fsum(map(_mean, (some for _, some in pairs))) / len(pairs) if pairs else None,
         **{name: accuracy(values[name], groups) if name in values else None for name in ("recall", "mrr", "ndcg")},
         "found": _accuracy_on(pairs, hit),
         "missed": _accuracy_on(pairs, [not one for one in hit]),
     }
 
 
-def _accuracy_on(pairs: Sequence[tuple[Score, float]], selected: Sequence[bool]) -> Accuracy | None:
-    """Return the accuracy on the selected questions, or None if no questions are selected."""
+def _accuracy_on(pairs: Sequence[tuple[Score, tuple[float, ...]]], selected: Sequence[bool]) -> Accuracy | None:
+    """Return the accuracy on the selected questions, or None if no questions are selected.
+
+    `pairs` contains a line of each question with the scores of all seeds.
+    """
     some = [pair for pair, one in zip(pairs, selected, strict=True) if one]
-    return accuracy([mean for _, mean in some], [line.group for line, _ in some]) if some else None
+    if not some:
+        return None
+    by_seed = list(map(_mean, zip(*(scores for _, scores in some), strict=True)))
+    return accuracy([_mean(scores) for _, scores in some], [line.group for line, _ in some], by_seed)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fsum(values) / len(values)

@@ -39,7 +39,7 @@ LEGEND = (
 CORRECTED = (
     "corrected: prediction-powered accuracy and gain, which add the mean difference between verdict and automatic "
     "score on the labelled questions to the mean automatic score of all questions; the intervals contain the error of "
-    "the automatic score."
+    "the automatic score, and cover other questions but not other seeds."
 )
 
 

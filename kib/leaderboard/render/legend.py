@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from kib.leaderboard.compute.row_warnings import WARNING_MEANINGS
 from kib.leaderboard.table_records import ArmRow, Table
 from kib.safe_text import one_line
+from kib.statistics.confidence_intervals import FEWEST_SEEDS
 from kib.statistics.paired_test import FLIPS, MOST_ENUMERATED
 from kib.support.phrases import join
 from kib.text_metrics.metrics import MEANINGS
@@ -14,6 +15,12 @@ __all__ = ["legend", "missing_results"]
 
 NAMED_CELLS = 3
 """The maximum number of listed cells without a row (validation questions or a probe)."""
+
+COVERED_SEEDS = (
+    "Intervals and p values of arms with three or more seeds cover other questions and other seeds: their p is not "
+    "smaller than the level at which the interval contains 0. Those of all other arms cover other questions alone."
+)
+"""The sentence about what intervals cover, if any arm has enough seeds."""
 
 STATES = {"missing": "missing", "failed": "failed", "unavailable": "failed because a server did not answer,"}
 """The words for cells without a result, by state, as in `2 failed of 9 planned`."""
@@ -89,6 +96,7 @@ def legend(table: Table, columns: Collection[str]) -> list[str]:
             f"Accuracy in %; gain over {over} on the same questions, in points and as % of the accuracy of {over}. "
             f"Intervals are 95 % confidence intervals{grouped}."
         )
+        texts += [COVERED_SEEDS] if any(map(_covers_seeds, table.rows)) else []
         texts += _metrics(table)
         texts += [UNPAIRED] if "published" in _origins(table) else []
         texts += [STATED_ERRORS] if any(map(_has_stated_error, table.rows)) else []
@@ -110,6 +118,10 @@ def _metrics(table: Table) -> Iterator[str]:
     for name in used:
         if name in MEANINGS:
             yield f"{name}: {MEANINGS[name]}; mean over the questions in %."
+
+
+def _covers_seeds(row: ArmRow) -> bool:
+    return row.status == "measured" and len(row.seeds) >= FEWEST_SEEDS
 
 
 def _origins(table: Table) -> set[str]:
