@@ -346,7 +346,7 @@ def test_plugins_are_listed_with_their_distributions(bench):
     assert re.search(r"^retrievers +oracle +kib-bench \d", text, re.MULTILINE)
     assert re.search(r"^models +toy +kib-toys 1\.0$", text, re.MULTILINE)
     kinds = [line.split()[0] for line in text.splitlines() if not line.startswith(" ")]
-    order = ["models", "corpora", "retrievers", "tasks", "writers", "trainers", "systems"]
+    order = ["models", "corpora", "retrievers", "tasks", "writers", "trainers", "judges", "systems"]
     assert kinds == sorted(kinds, key=order.index)
 
 
@@ -385,3 +385,22 @@ def test_a_plan_shows_what_is_done(bench):
     assert grown.startswith("toy: 6 cells, 5 done")
     assert re.search(r"to do  m/rag,k=6/people,0-shot/s0-[0-9a-f]{8}", grown)
     assert re.search(r"to do  [0-9a-f]{8}  hits     words, 6 per question of people", grown)
+
+
+def test_validation_questions_are_not_expected_in_test_cells(bench):
+    """A question of one split is shown with the answers of all methods in this split, whatever the other splits ask."""
+    bench.write_toy(task='validation = "validation.jsonl"\n')
+    bench.spec.write_text(
+        bench.spec.read_text("utf-8").replace("top_k = [1, 3]", 'top_k = [1, 3]\nchoose = "validation"'), "utf-8"
+    )
+    tested = [json.loads(line) for line in (bench.folder / "people.jsonl").read_text("utf-8").splitlines()]
+    asked = [{**row, "id": f"v{row['id']}", "question": f"Say: {row['question']}"} for row in tested]
+    (bench.folder / "validation.jsonl").write_text("\n".join(map(json.dumps, asked)), "utf-8")
+    assert not bench.run()
+    for cell, question in ((RAG, tested[0]), (f"{RAG},validation", asked[0])):
+        output = shown(bench, cell, question["id"])
+        assert question["question"] in output
+        answers = output.partition("answers of all methods to this question:\n")[2].splitlines()
+        assert [line.split()[1] for line in answers][:2] == (
+            ["base", "rag,k=1"] if cell == RAG else ["rag,k=1", "rag,k=3"]
+        )

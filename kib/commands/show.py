@@ -371,7 +371,7 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
         other
         for other in plan.cells
         if (other.model, other.task, other.shots) == (cell.model, cell.task, cell.shots)
-        and (other.split != "repeat" or _contains(store, other, question))
+        and (other.split == cell.split or _contains(store, other, question))
     ]
     parts += _gold_texts(store, work, cell, question)
     parts += ["", "answers of all methods to this question:"]
@@ -412,7 +412,7 @@ def _aliases(work: Work, corpus: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _contains(store: Results, cell: Cell, question: str) -> bool:
-    """Return whether a measured cell contains the question with this id; repeated questions are only a sample."""
+    """Return whether a measured cell contains the question with this id; other splits have other questions."""
     return store.has(cell) and any(line.question_id == question for line in store.scores(cell, "`kib show`"))
 
 
