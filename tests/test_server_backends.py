@@ -404,7 +404,7 @@ def test_an_interrupted_run_repeats_no_answered_request(served, server, monkeypa
 
     server.reply = reply
     monkeypatch.setattr("lm_eval.models.gguf.GGUFLM.gguf_completion.__defaults__", (None, None, 1, 0))  # no retries
-    assert served.call("run", "bench.toml", "-q").exit_code == 3
+    assert served.call("run", "bench.toml", "-q").exit_code == 5
     server.reply = prompt_log_probabilities
     assert served.call("run", "bench.toml", "-q").exit_code == 0
     sent = Counter(body["prompt"] for body in server.bodies)
