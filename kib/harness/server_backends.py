@@ -18,6 +18,7 @@ from kib.records import Request
 from kib.support.chat_messages import messages_of
 from kib.support.phrases import shortened
 from kib.support.recipients import parse_address
+from kib.support.retries import may_succeed_later
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -51,9 +52,6 @@ NO_TOKENIZER = (
 
 CONNECTION_SECONDS = 10.0
 """The number of seconds after which a server without a connection counts as unreachable."""
-
-RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""The HTTP statuses below 500 after which a retry may succeed."""
 
 SHOWN_CHARACTERS = 300
 """The number of characters of a server's message that an error message quotes."""
@@ -203,7 +201,7 @@ def _failure(error: Exception, server: Server) -> KibError:
     if status is None:
         is_answer = isinstance(error, ValueError | RuntimeError)
         return server.fails(said if is_answer else f"the connection failed ({type(error).__name__})")
-    if status < 500 and status not in RETRIED_STATUSES:
+    if not may_succeed_later(status):
         return server.refuses(f"the server rejected the request ({status}): {said}")
     return server.fails(f"the server returned status {status}: {said}")
 

@@ -39,7 +39,10 @@ def _bare(name: str) -> str:
 
 def describe_kinship(judge: str, judge_name: str, model: str, model_name: str) -> str:
     """Return a sentence if two names denote the same model or models of one family, or ""."""
-    prefers = "judges tend to prefer answers of their own family; judge some answers yourself (`kib label`), or use a different judge"
+    prefers = (
+        "judges tend to prefer answers of their own family; judge some answers yourself (`kib label`), or use a "
+        "different judge"
+    )
     if _bare(judge_name) == _bare(model_name):
         return f"{judge} and {model} are the same language model ({judge_name}); {prefers}"
     if family(judge_name) and family(judge_name) == family(model_name):

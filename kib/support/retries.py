@@ -3,7 +3,15 @@
 import time
 from email.utils import parsedate_to_datetime
 
-__all__ = ["asked_wait", "wait_before_retry"]
+__all__ = ["asked_wait", "may_succeed_later", "wait_before_retry"]
+
+RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+"""The HTTP statuses below 500 after which a retry may succeed."""
+
+
+def may_succeed_later(status: int) -> bool:
+    """Return whether a request that a server answered with this HTTP status may succeed if it is sent again."""
+    return status >= 500 or status in RETRIED_STATUSES
 
 
 def asked_wait(header: str) -> float | None:

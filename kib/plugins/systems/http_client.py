@@ -18,7 +18,7 @@ from kib.plugins.systems.reported_fields import answer_of_fields
 from kib.records import ServedAnswer
 from kib.support.phrases import join, shortened
 from kib.support.recipients import parse_address, require_allowed
-from kib.support.retries import asked_wait, wait_before_retry
+from kib.support.retries import asked_wait, may_succeed_later, wait_before_retry
 from kib.support.templates import TemplateFailedError, render_template
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 LONGEST_REQUESTED_WAIT = 600.0
 """The longest wait that a server may request, in seconds."""
-
-RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""The HTTP statuses below 500 that cause a retry; all statuses from 500 on also cause a retry."""
 
 UNFIT_STATUSES = frozenset({400, 413, 422})
 """The HTTP statuses that may concern only one question, for example because it is too long."""
@@ -189,7 +186,7 @@ class LoadedHttpSystem:
             remedy = f"the credential in {variable} was rejected" if variable else "set `api_key_env` to its variable"
             raise InputError(f"{url}: the system requires a valid credential ({status}); {remedy}")
         reason = f"the system returned status {status}{self._quoted(content)}"
-        if status >= 500 or status in RETRIED_STATUSES:
+        if may_succeed_later(status):
             wait = asked_wait(response.headers.get("retry-after", ""))
             raise _RetryableError(reason, wait=wait, unavailable=status in (429, 502, 503, 504))
         if status in UNFIT_STATUSES or status < 300:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from kib.interfaces import NotInIdentity, Options
 from kib.records import Recipient
+from kib.support.credentials import CredentialVariable
 from kib.support.phrases import join
 from kib.support.recipients import parse_address
 from kib.support.templates import TemplateFailedError, template_variables
@@ -62,7 +63,7 @@ class HttpOptions(Options):
     version: str = Field(
         "", description="any text that names the version of the system; if it changes, all questions are asked again"
     )
-    api_key_env: Annotated[str, NotInIdentity] = Field(
+    api_key_env: Annotated[CredentialVariable, NotInIdentity] = Field(
         "", description="name of the environment variable that contains the credential; default: no credential"
     )
     api_key_header: Annotated[str, NotInIdentity] = Field(
@@ -96,13 +97,6 @@ class HttpOptions(Options):
                 "parameters"
             )
         return url
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_variable_name(cls, name: str) -> str:
-        if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
-            raise ValueError("expected the name of an environment variable, got an invalid name; never put a key here")
-        return name
 
     @field_validator("api_key_header")
     @classmethod

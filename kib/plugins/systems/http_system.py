@@ -1,19 +1,21 @@
 """The system `http`: any service that answers a question over HTTP with JSON."""
 
-import os
 from typing import ClassVar
 
-from kib.errors import InputError
 from kib.interfaces import Options
 from kib.plugins.systems.http_client import LoadedHttpSystem
 from kib.plugins.systems.http_options import HttpOptions, templates_in
 from kib.records import Recipient, ServedAnswer
+from kib.support.credentials import read_credential
 from kib.support.templates import template_variables
 
 __all__ = ["HttpSystem"]
 
 TEST_QUESTION = "What is the capital of France? Answer with one word."
 """The test question of `kib check`, which contains no text of the user."""
+
+
+CREDENTIAL = "the system's credential"
 
 
 class HttpSystem:
@@ -43,11 +45,11 @@ class HttpSystem:
 
     def check(self) -> None:
         """Raise InputError unless the environment contains a valid credential; no request is sent."""
-        credential(self.options.api_key_env)
+        read_credential(self.options.api_key_env, CREDENTIAL)
 
     def load(self) -> LoadedHttpSystem:
         """Return the system; no request is sent. Raises InputError without a valid credential."""
-        return LoadedHttpSystem(self.options, credential(self.options.api_key_env))
+        return LoadedHttpSystem(self.options, read_credential(self.options.api_key_env, CREDENTIAL))
 
     def probed_server(self) -> str:
         """Return the address that receives the test question."""
@@ -56,25 +58,8 @@ class HttpSystem:
     def probe(self) -> ServedAnswer:
         """Send the test question once. Raises InputError if there is no valid answer."""
         options = self.options.model_copy(update={"retries": 0})
-        loaded = LoadedHttpSystem(options, credential(options.api_key_env))
+        loaded = LoadedHttpSystem(options, read_credential(options.api_key_env, CREDENTIAL))
         try:
             return loaded.answer(TEST_QUESTION, "test" if self.reads_ids() else "")
         finally:
             loaded.release()
-
-
-def credential(variable: str) -> str:
-    """Return the credential in an environment variable, or "" for no variable; raise InputError if it is invalid."""
-    if not variable:
-        return ""
-    key = os.environ.get(variable, "")
-    if not key:
-        raise InputError(
-            f"the environment variable {variable} is not set; set this variable to the system's credential"
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise InputError(
-            f"the environment variable {variable} contains a space, a line break or a different character that a "
-            "credential cannot contain"
-        )
-    return key

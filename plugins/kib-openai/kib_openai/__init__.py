@@ -7,6 +7,7 @@
 - `http_client`: HTTP requests with limits on time and size, which can be cancelled
 - `endpoint`: requests to the server, with retries
 - `passage_jobs`: the requests needed for one passage
+- `paid_plugin`: what the writer and the judge have in common
 - `request_pool`: runs many jobs concurrently, within the token budget
 - `writer`: the plugin that generates training text and test questions
 - `chat_backend`: the answers of a measured model

@@ -1,14 +1,14 @@
 """Requests to a chat endpoint, with retries; failures raise a one-sentence KibError without the API key."""
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kib.errors import InputError, ServerUnavailableError
+from kib.support.credentials import read_credential
 from kib.support.recipients import require_allowed
-from kib.support.retries import asked_wait, wait_before_retry
+from kib.support.retries import asked_wait, may_succeed_later, wait_before_retry
 from kib_openai.completion import Completion, parse_completion
 from kib_openai.http_client import HttpClient
 from kib_openai.options import EndpointOptions
@@ -23,9 +23,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 LONGEST_REQUESTED_WAIT = 600.0
 """The longest wait that a server may request, in seconds."""
-
-RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""The HTTP statuses below 500 that cause a retry; all statuses from 500 on also cause a retry."""
 
 UNFIT_STATUSES = frozenset({400, 413, 422})
 """The HTTP statuses that may concern only one request, for example because its passage is too long for the model."""
@@ -134,7 +131,7 @@ class Endpoint:
             raise InputError(
                 f"{self.url}: the server redirects to a different URL ({status}); set `base_url` to the final URL"
             )
-        rejected = status < 500 and status not in RETRIED_STATUSES and not response.is_success
+        rejected = not may_succeed_later(status) and not response.is_success
         if rejected or "insufficient_quota" in message:
             kind = RejectedRequestError if status in UNFIT_STATUSES else InputError
             raise kind(f"{self.url}: the server rejected the request ({status}){message}")
@@ -161,17 +158,4 @@ class Endpoint:
 
 def api_key(variable: str) -> str:
     """Return the API key in an environment variable, or "" for no variable; raise InputError if the key is invalid."""
-    if not variable:
-        return ""
-    key = os.environ.get(variable, "")
-    if not key:
-        raise InputError(
-            f"the environment variable {variable} is not set; set this variable to the endpoint's API key, or set "
-            '`api_key_env = ""` if the endpoint requires no key'
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise InputError(
-            f"the environment variable {variable} contains a space, a line break or a different character that an API "
-            "key cannot contain"
-        )
-    return key
+    return read_credential(variable, "the endpoint's API key")

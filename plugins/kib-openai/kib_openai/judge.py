@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from kib.errors import InputError
 from kib.interfaces import Forecast, Options, Spending
-from kib.records import AnswerToJudge, Recipient, UnjudgedAnswer, Verdict
+from kib.records import AnswerToJudge, UnjudgedAnswer, Verdict
 from kib_openai.completion import Completion
-from kib_openai.endpoint import Endpoint, api_key
+from kib_openai.endpoint import Endpoint
 from kib_openai.options import JudgeOptions
+from kib_openai.paid_plugin import PaidPlugin
 from kib_openai.request_pool import RequestPool, estimated_tokens, replay, sum_counts
 from kib_openai.verdicts import grade_answer, judge_prompt
 
@@ -22,14 +23,11 @@ VERDICT_TOKENS = 40
 """The number of tokens in a verdict that forecasts assume."""
 
 
-class OpenAIJudge:
+class OpenAIJudge(PaidPlugin[JudgeOptions]):
     """A judge whose replies are stored before they are used, by everything that decides them."""
 
     Options: ClassVar[type[Options]] = JudgeOptions
     revision: ClassVar[int] = 1
-
-    def __init__(self, options: JudgeOptions) -> None:
-        self.options = options
 
     def fingerprint(self) -> str:
         """Return "", because the rubric is an option and an endpoint has no digest."""
@@ -38,23 +36,6 @@ class OpenAIJudge:
     def language_model(self) -> str:
         """Return the name of the model, as known to the endpoint."""
         return self.options.model
-
-    def online(self) -> list[str]:
-        """Return the model and the endpoint's URL, with an error message if the API key is missing or invalid."""
-        model = f"model {self.options.model} at {self.options.base_url}"
-        try:
-            self.ready()
-        except InputError as error:
-            return [f"{model}; {error}"]
-        return [model]
-
-    def recipients(self) -> list[Recipient]:
-        """Return the endpoint, which receives the questions, the accepted answers, the outputs and the API key."""
-        return self.options.recipients()
-
-    def ready(self) -> None:
-        """Raise InputError unless the environment contains a valid API key; no request is sent to the server."""
-        api_key(self.options.api_key_env)
 
     def prompt(self, answer: AnswerToJudge) -> str:
         """Return the message with which the model grades an answer."""

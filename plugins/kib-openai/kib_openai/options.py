@@ -1,6 +1,5 @@
 """The keys of tables with an OpenAI-compatible endpoint: `[writers.NAME]`, `[models.NAME]` and `[judges.NAME]`."""
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -8,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.prompts import LETTERS
 from kib.records import Recipient
+from kib.support.credentials import CredentialVariable
 from kib.support.recipients import parse_address
 from kib_openai.prompts import GRADES, PAIRS, PARAPHRASES, QUESTIONS, RUBRIC, SPECIFIC, check_template
 
@@ -52,7 +52,7 @@ class EndpointOptions(Options):
     base_url: Annotated[str, NotInIdentity] = Field(
         "https://api.openai.com/v1", description="URL of the endpoint; requests go to `<base_url>/chat/completions`"
     )
-    api_key_env: Annotated[str, NotInIdentity] = Field(
+    api_key_env: Annotated[CredentialVariable, NotInIdentity] = Field(
         "OPENAI_API_KEY",
         description='name of the environment variable that contains the API key; "" if the server requires no key',
     )
@@ -88,13 +88,6 @@ class EndpointOptions(Options):
                 "variable that `api_key_env` names"
             )
         return url.rstrip("/").removesuffix("/chat/completions")
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_variable_name(cls, name: str) -> str:
-        if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
-            raise ValueError("expected the name of an environment variable, got an invalid name; never put a key here")
-        return name
 
     @model_validator(mode="after")
     def _extra_is_not_reserved(self) -> Self:

@@ -10,10 +10,11 @@ from kib.commands.questions import normalised
 from kib.errors import InputError
 from kib.identity import digest, digest_file
 from kib.interfaces import DraftQuestion, Forecast, Options, SkippedPassage, Spending
-from kib.records import Passage, Recipient, Text
+from kib.records import Passage, Text
 from kib_openai.completion import Completion
-from kib_openai.endpoint import Endpoint, api_key
+from kib_openai.endpoint import Endpoint
 from kib_openai.options import WriterOptions
+from kib_openai.paid_plugin import PaidPlugin
 from kib_openai.passage_jobs import (
     FailedPassageError,
     Job,
@@ -42,14 +43,11 @@ RequestTokens = tuple[int, int]
 """The estimated numbers of tokens in a request and in its answer."""
 
 
-class OpenAIWriter:
+class OpenAIWriter(PaidPlugin[WriterOptions]):
     """A writer of paraphrases, pairs and questions; every answer is stored before it is used."""
 
     Options: ClassVar[type[Options]] = WriterOptions
     revision: ClassVar[int] = 2
-
-    def __init__(self, options: WriterOptions) -> None:
-        self.options = options
 
     def fingerprint(self) -> str:
         """Return a digest of the held-out question files, or "" if the options list no such files."""
@@ -58,23 +56,6 @@ class OpenAIWriter:
             if not path.is_file():
                 raise InputError(f"{path}: no such file; expected a question file written by `kib questions`")
         return digest(sorted(map(digest_file, paths))) if paths else ""
-
-    def online(self) -> list[str]:
-        """Return the model and the endpoint's URL, with an error message if the API key is missing or invalid."""
-        model = f"model {self.options.model} at {self.options.base_url}"
-        try:
-            self.ready()
-        except InputError as error:
-            return [f"{model}; {error}"]
-        return [model]
-
-    def recipients(self) -> list[Recipient]:
-        """Return the endpoint, which receives the passages and the API key."""
-        return self.options.recipients()
-
-    def ready(self) -> None:
-        """Raise InputError unless the environment contains a valid API key; no request is sent to the server."""
-        api_key(self.options.api_key_env)
 
     def write(
         self, passages: Sequence[Passage], count: int, seed: int, kept: MutableMapping[str, str]
