@@ -356,6 +356,18 @@ def _read_table(draft: Draft, kind: str, name: str, content: Mapping[str, Any]) 
             hint = '; write "text.count" in quotes' if path == ("vary", "text") else ""
             draft.blame(message + hint, kind, name, *path)
         wrong = {path[0] for path, _ in mistakes}
-        left = {key: value for key, value in data.items() if key not in wrong}
-        if "plugin" not in wrong:
-            draft.salvaged[kind][name] = model.model_validate_json(json.dumps(left), context=context)
+        wrong |= {"labels"} if "scoring" in wrong else set()  # whether labels fit depends on the scoring
+        if "plugin" not in wrong and (table := _salvage(model, data, wrong, context)):
+            draft.salvaged[kind][name] = table
+
+
+def _salvage(
+    model: type[Table], data: Mapping[str, Any], wrong: Collection[Any], context: Mapping[str, Any]
+) -> Table | None:
+    """Return a table without its invalid keys, and without keys that need one of these keys; None if none is valid."""
+    left = {key: value for key, value in data.items() if key not in wrong}
+    try:
+        return model.model_validate_json(json.dumps(left), context=context)
+    except ValidationError as error:
+        more = {path[0] for path, _ in explain(error, left, model) if path} & left.keys()
+        return _salvage(model, left, more, context) if more else None
