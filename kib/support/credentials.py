@@ -8,7 +8,13 @@ from pydantic import AfterValidator
 
 from kib.errors import InputError
 
-__all__ = ["CredentialVariable", "read_credential"]
+__all__ = ["CredentialVariable", "looks_like_credential", "read_credential"]
+
+SECRET_NAME = re.compile(r"auth|cookie|secret|password|(^|[-_])(api[-_]?)?(key|token)$", re.IGNORECASE)
+"""The names of headers and request fields that usually contain a credential."""
+
+SECRET_VALUE = re.compile(r"^(bearer|basic)\s|^(sk|hf|gsk|xai)[-_]\w{4}", re.IGNORECASE)
+"""The beginnings of texts that are usually a credential."""
 
 
 def _check_name(name: str) -> str:
@@ -19,6 +25,11 @@ def _check_name(name: str) -> str:
 
 CredentialVariable = Annotated[str, AfterValidator(_check_name)]
 """An option with the name of the environment variable that contains a credential, or "" for no credential."""
+
+
+def looks_like_credential(name: str, value: object = "") -> bool:
+    """Return whether the name of a field or its value suggests that the field contains a credential."""
+    return bool(SECRET_NAME.search(name) or (isinstance(value, str) and SECRET_VALUE.search(value)))
 
 
 def read_credential(variable: str, what: str) -> str:

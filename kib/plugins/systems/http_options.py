@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from kib.interfaces import NotInIdentity, Options
 from kib.records import Recipient
-from kib.support.credentials import CredentialVariable
+from kib.support.credentials import CredentialVariable, looks_like_credential
 from kib.support.phrases import join
 from kib.support.recipients import parse_address
 from kib.support.templates import TemplateFailedError, template_variables
@@ -20,11 +20,6 @@ VARIABLES = {"question", "id"}
 
 PATHS = ("answer", "passages", "cost", "seconds", "input_tokens", "output_tokens")
 """The options that contain the JMESPath expression of a field of an answer."""
-
-SECRET_NAME = re.compile(r"auth|cookie|secret|password|(^|[-_])(api[-_]?)?(key|token)$", re.IGNORECASE)
-"""The names of headers and request fields that usually contain a credential."""
-
-SECRET_VALUE = re.compile(r"^(bearer|basic)\s|^(sk|hf|gsk|xai)[-_]\w{4}", re.IGNORECASE)
 
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 OWN_HEADERS = ("content-length", "content-type", "host", "transfer-encoding")
@@ -116,7 +111,7 @@ class HttpOptions(Options):
     @classmethod
     def _are_headers(cls, headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
-            if SECRET_NAME.search(name) or SECRET_VALUE.search(value):
+            if looks_like_credential(name, value):
                 raise ValueError(f"{name} {REFUSED} and the header in `api_key_header`")
             if not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
                 raise ValueError(f"expected headers that kib does not set itself, got the header {name!r}")
@@ -142,11 +137,11 @@ class HttpOptions(Options):
     @classmethod
     def _is_request(cls, request: dict[str, Any]) -> dict[str, Any]:
         for name in _keys_in(request):
-            if SECRET_NAME.search(name):
+            if looks_like_credential(name):
                 raise ValueError(f"{name} {REFUSED}")
         used: set[str] = set()
         for template in templates_in(request):
-            if SECRET_VALUE.search(template):
+            if looks_like_credential("", template):
                 raise ValueError(f"a text {REFUSED}")
             try:
                 used |= template_variables(template)

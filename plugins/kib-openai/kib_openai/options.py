@@ -1,5 +1,7 @@
 """The keys of tables with an OpenAI-compatible endpoint: `[writers.NAME]`, `[models.NAME]` and `[judges.NAME]`."""
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -7,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.prompts import LETTERS
 from kib.records import Recipient
-from kib.support.credentials import CredentialVariable
+from kib.support.credentials import CredentialVariable, looks_like_credential
 from kib.support.recipients import parse_address
 from kib_openai.prompts import GRADES, PAIRS, PARAPHRASES, QUESTIONS, RUBRIC, SPECIFIC, check_template
 
@@ -19,6 +21,17 @@ RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "messages", "model", "
 
 GradeName = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^\S(.*\S)?$")]
 Grade = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def _fields_in(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of all fields at any depth; items of a list have the name of the list."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _fields_in(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _fields_in(inner, name)
+    yield name, value
 
 
 class Prompts(Options):
@@ -88,6 +101,18 @@ class EndpointOptions(Options):
                 "variable that `api_key_env` names"
             )
         return url.rstrip("/").removesuffix("/chat/completions")
+
+    @field_validator("extra")
+    @classmethod
+    def _has_no_credential(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        """Refuse credentials, which would be written into the results."""
+        for name, value in _fields_in(extra):
+            if looks_like_credential(name, value):
+                raise ValueError(
+                    f"{name} looks like a credential; store the API key in an environment variable, and name the "
+                    "variable in `api_key_env`"
+                )
+        return extra
 
     @model_validator(mode="after")
     def _extra_is_not_reserved(self) -> Self:
@@ -170,9 +195,7 @@ class JudgeOptions(ObjectRequestOptions):
     rubric: str = Field(
         RUBRIC, min_length=1, description="the rules by which the judge grades an answer, which name every grade"
     )
-    grades: dict[GradeName, Grade] = Field(
-        GRADES, min_length=2, description="the score of each grade, from 0 (wrong) to 1 (right)"
-    )
+    grades: dict[GradeName, Grade] = Field(GRADES, description="the score of each grade, from 0 (wrong) to 1 (right)")
     temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the first request for a verdict")
     max_tokens: int = Field(
@@ -189,7 +212,10 @@ class JudgeOptions(ObjectRequestOptions):
         if len({name.strip().casefold() for name in self.grades}) < len(self.grades):
             raise ValueError("grades: two grades have the same name, except for case and spaces")
         rubric = self.rubric.casefold()
-        unexplained = [name for name in self.grades if name.strip().casefold() not in rubric]
+        if len(set(self.grades.values())) < 2:
+            raise ValueError("grades: expected at least two grades with different scores")
+        words = {name: rf"(?<!\w){re.escape(name.casefold())}(?!\w)" for name in self.grades}
+        unexplained = [name for name, word in words.items() if not re.search(word, rubric)]
         if unexplained:
             raise ValueError(
                 f"rubric: does not explain the grade {unexplained[0]!r}; a rubric names each grade in `grades`"
