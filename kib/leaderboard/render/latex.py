@@ -6,12 +6,9 @@ from itertools import groupby
 
 from kib.leaderboard.number_format import DASH
 from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
-from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
+from kib.leaderboard.render.further_tables import explanations, further_tables
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
-from kib.leaderboard.render.label_table import LABEL_COLUMNS, label_blocks, label_legend
-from kib.leaderboard.render.legend import legend, missing_results
-from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
-from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
+from kib.leaderboard.render.legend import missing_results
 from kib.leaderboard.table_records import Table
 
 __all__ = ["latex"]
@@ -86,14 +83,11 @@ def latex(table: Table) -> str:
     gains = list(gain_blocks(table))
     groups = [list(group) for _, group in groupby(gains, key=_is_ranked)]
     parts = [_grid(group, _columns_for_a_page(group), table) for group in groups]
-    parts += [_grid([one], PROBE_COLUMNS, table) for one in probe_blocks(table)]
-    parts += [_grid([one], used_columns([one], LABEL_COLUMNS), table) for one in label_blocks(table)]
-    parts += [_grid([one], used_columns([one], CROSS_ORIGIN_COLUMNS), table) for one in cross_origin_blocks(table)]
-    parts += [_grid([one], PAIRWISE_COLUMNS, table) for one in pairwise_blocks(table)]
+    for blocks, all_columns in further_tables(table):
+        parts += [_grid([one], used_columns(blocks, all_columns), table) for one in blocks]
     columns = {column.name for column in _columns_for_a_page(gains)}
     names = [f"{one.name}: {one.title}" if one.title else one.name for one in table.benchmarks]
-    explained = (*legend(table, columns), *probe_legend(table), *label_legend(table))
-    texts = [*names, *table.headlines, *table.remarks, missing_results(table), *explained]
+    texts = [*names, *table.headlines, *table.remarks, missing_results(table), *explanations(table, columns)]
     parts += [rf"{{\footnotesize\noindent {_safe(text)}\par}}" for text in texts if text]
     body = "\n\n".join(parts)
     return f"{_preamble(body)}\n{body}\n"

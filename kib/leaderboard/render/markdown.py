@@ -1,18 +1,11 @@
 """Renders the table as GitHub-flavoured Markdown: all rows, with markup in names and messages escaped."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
-from kib.leaderboard.render.answers_table import ANSWER_COLUMNS, answer_blocks, answer_legend
 from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
-from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
-from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
+from kib.leaderboard.render.further_tables import explanations, further_tables
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
-from kib.leaderboard.render.label_table import LABEL_COLUMNS, label_blocks, label_legend
-from kib.leaderboard.render.legend import legend, missing_results
-from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
-from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
-from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks, retrieval_legend
+from kib.leaderboard.render.legend import missing_results
 from kib.leaderboard.table_records import Table
 
 __all__ = ["markdown"]
@@ -31,27 +24,10 @@ def markdown(table: Table) -> str:
     parts += ["\n" if sentences else ""]
     for block in gains:
         parts += _block(block, columns)
-    for blocks, all_columns in (
-        (list(answer_blocks(table)), ANSWER_COLUMNS),
-        (list(probe_blocks(table)), PROBE_COLUMNS),
-        (list(label_blocks(table)), LABEL_COLUMNS),
-        (list(cross_origin_blocks(table)), CROSS_ORIGIN_COLUMNS),
-        (list(pairwise_blocks(table)), PAIRWISE_COLUMNS),
-        (list(cost_blocks(table)), COST_COLUMNS),
-        (list(retrieval_blocks(table)), RETRIEVAL_COLUMNS),
-    ):
+    for blocks, all_columns in further_tables(table):
         for block in blocks:
             parts += _block(block, used_columns(blocks, all_columns))
-    names = [column.name for column in columns]
-    legends = (
-        legend(table, names),
-        answer_legend(table),
-        probe_legend(table),
-        label_legend(table),
-        cost_legend(table),
-        retrieval_legend(table),
-    )
-    texts = [missing_results(table), *chain.from_iterable(legends)]
+    texts = [missing_results(table), *explanations(table, [column.name for column in columns])]
     parts += [f"{_safe(text)}\n" for text in texts if text]
     return "".join(parts)
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
-from itertools import chain
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from kib.leaderboard.render.answers_table import ANSWER_COLUMNS, answer_blocks, answer_legend
+from kib.leaderboard.render.answers_table import ANSWER_COLUMNS, answer_blocks
 from kib.leaderboard.render.blocks import Block, Column, Line, used_columns
-from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks, cost_legend
+from kib.leaderboard.render.cost_table import COST_COLUMNS, cost_blocks
 from kib.leaderboard.render.cross_origin_table import CROSS_ORIGIN_COLUMNS, cross_origin_blocks
+from kib.leaderboard.render.further_tables import explanations
 from kib.leaderboard.render.gain_table import GAIN_COLUMNS, gain_blocks
-from kib.leaderboard.render.label_table import LABEL_COLUMNS, label_blocks, label_legend
-from kib.leaderboard.render.legend import legend, missing_results
+from kib.leaderboard.render.label_table import LABEL_COLUMNS, label_blocks
+from kib.leaderboard.render.legend import missing_results
 from kib.leaderboard.render.pairwise_table import PAIRWISE_COLUMNS, pairwise_blocks
-from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks, probe_legend
-from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks, retrieval_legend
+from kib.leaderboard.render.probe_table import PROBE_COLUMNS, probe_blocks
+from kib.leaderboard.render.retrieval_table import RETRIEVAL_COLUMNS, retrieval_blocks
 from kib.leaderboard.table_records import Table
 from kib.support.phrases import counted
 
@@ -182,15 +182,7 @@ def _below(console: "Console", table: Table, names: Sequence[str], left_out: Seq
         )
     if missing_results(table):
         console.print(missing_results(table), style="bold")
-    legends = (
-        legend(table, names),
-        answer_legend(table),
-        probe_legend(table),
-        label_legend(table),
-        cost_legend(table),
-        retrieval_legend(table),
-    )
-    for text in chain.from_iterable(legends):
+    for text in explanations(table, names):
         console.print(text, style="dim")
     if left_out:
         console.print(f"Omitted at this width: {', '.join(left_out)}.", style="dim")
