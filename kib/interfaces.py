@@ -71,6 +71,7 @@ __all__ = [
     "PaidJudge",
     "PaidWriter",
     "Plugin",
+    "ProbedJudge",
     "ProbedModel",
     "ProbedSystem",
     "PromptedJudge",
@@ -797,6 +798,19 @@ class PaidJudge(Protocol):
 
     def ready(self) -> None:
         """Raise InputError if the judge cannot work here, for example without an API key; no request is sent."""
+        ...
+
+
+@runtime_checkable
+class ProbedJudge(Protocol):
+    """A judge on a server; `kib check` asks for a verdict on an answer that contains no text of the user."""
+
+    def probed_server(self) -> str:
+        """Return the address of the server that receives the test request."""
+        ...
+
+    def probe(self, answer: AnswerToJudge) -> "Verdict | UnjudgedAnswer":
+        """Return the verdict on a test answer, without retries. Raises KibError if the server cannot be used."""
         ...
 
 

@@ -339,15 +339,17 @@ class AnswerToJudge:
     output: str
 
 
-class Verdict(Struct, frozen=True, forbid_unknown_fields=True):
+class Verdict(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A judge's verdict on an answer: a score from 0 (wrong) to 1 (right), with the judge's reason in words.
 
-    `abstained` states whether the output declines to answer; if it is None, the phrases of the task decide.
+    `abstained` states whether the output declines to answer; if it is None, the phrases of the task decide. `served`
+    is what the judge's server reports about itself, such as the name of its model, or "" if it reports nothing.
     """
 
     score: int | float
     reason: str = ""
     abstained: bool | None = None
+    served: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ import json
 
 import pytest
 from conftest import toy_questions
+from filelock import FileLock
 
 from kib.errors import SpecError
+from kib.progress import SilentProgress
 from kib.records import AnswerToJudge
 from kib.run.steps.judge_answers import Verdicts
-from kib.support.model_names import describe_kinship, family
+from kib.store.paid_answers import verdicts_path
+from kib.support.model_names import describe_kinship, families
 
 ROWS = [json.loads(line) for line in toy_questions(18).splitlines()]
 OPEN = [
@@ -191,6 +194,42 @@ def test_kinship_of_judge_and_model(judge, model, words):
 
 
 def test_families_are_found_within_names():
-    """The family of a model is found in names with organisations, folders, versions and other spellings."""
-    names = {"mistralai/Mixtral-8x7B": "mistral", "qwen2.5:7b": "qwen", "DeepSeek_R1": "deepseek", "o4-mini": "gpt"}
-    assert {name: family(name) for name in names} == names
+    """The families of a model are found in names with organisations, folders, versions and other spellings."""
+    names = {"mistralai/Mixtral-8x7B": {"mistral"}, "qwen2.5:7b": {"qwen"}, "DeepSeek_R1": {"deepseek"}}
+    names |= {"o4-mini": {"gpt"}, "deepseek-r1-distill-qwen-7b": {"deepseek", "qwen"}, "ours": set()}
+    assert {name: families(name) for name in names} == names
+
+
+def test_runs_with_one_work_folder_judge_one_after_the_other(bench, judged, monkeypatch):
+    """While another run asks a judge of the same plugin, a run waits and says so, and then uses the stored verdicts."""
+    path = verdicts_path(bench.work.folder, "toy")
+    path.parent.mkdir(parents=True)
+    lock, said = FileLock(path.with_name(f".{path.name}.lock")), []
+    with lock.acquire():
+
+        def say(_progress, line):
+            said.append(line)
+            if "waiting" in line:
+                lock.release()
+
+        monkeypatch.setattr(SilentProgress, "say", say)
+        assert not judged()
+    assert [line for line in said if "judges.rule: waiting for another run" in line]
+
+
+def test_a_judge_that_changes_is_named(bench, judged):
+    """What the server of a judge reports is stored with each verdict, and a change is stated above the table."""
+    assert not judged("served = true\n")
+    (score, *_) = bench.scores("m/oracle/people,0-shot")
+    assert score.verdict.served == "rule-1"
+    output = " ".join(bench.call("leaderboard", bench.results.folder).output.split())
+    assert "judge rule: the server reported rule-0 and rule-1, so a gain may contain a change of the judge" in output
+
+
+def test_open_answers_have_all_tables_in_latex(bench, judged):
+    """The LaTeX format contains the same tables as the others, such as the abstentions and the costs."""
+    rows = [{"id": "u", "question": "Where does Ada Quill live?", "answers": [], "unanswerable": True}, *OPEN]
+    assert not judged("", rows)
+    output = bench.call("leaderboard", bench.results.folder, "--format", "latex", "--cost", "--retrieval").output
+    for title in ("answers \\textperiodcentered", "cost \\textperiodcentered", "retrieval \\textperiodcentered"):
+        assert f"\\textit{{{title}" in output

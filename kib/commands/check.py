@@ -14,7 +14,7 @@ from kib.commands.corpus_report import describe_corpus
 from kib.commands.forecast import Forecaster, Item, texts_of, total
 from kib.commands.retrieve.queries import of_corpus
 from kib.commands.retrieve.records import QuerySet
-from kib.commands.server_report import probe_servers
+from kib.commands.server_report import probe_judges, probe_servers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
 from kib.interfaces import CheckedModel, CheckedTrainer, GoldRetriever, OnlinePlugin, PaidJudge, PromptedJudge
@@ -78,6 +78,7 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
     checked = _check_models(steps, problems)
     lines += [_row(prepared, _requested(plan, prepared.plan)) for prepared in ready]
     lines += probe_servers(steps, ready, checked, problems) if probe else []
+    lines += probe_judges(steps, ready, problems) if probe else []
     lines += [*_corpora(plan, work), *steps.gold_remarks, *_removed_characters(plan, work), *_probes(plan, work)]
     lines += [*_task_notes(plan, work), *_pair_forms(steps)]
     judged = ((cell.cell.task, remark) for cell in plan.cells for remark in judge_remarks(plan.lock, cell))

@@ -31,7 +31,7 @@ from kib.run.steps.train_weights import TrainerTexts
 from kib.run.steps.training_text import selected_writer, writing_order
 from kib.run.workload import workloads
 from kib.store.model_answers import ModelAnswers, request_key
-from kib.store.paid_answers import paid_answers_path
+from kib.store.paid_answers import paid_answers_path, verdicts_path
 from kib.support.phrases import counted, join, pairs_that_repeat
 
 __all__ = ["Forecaster", "Item", "texts_of", "total"]
@@ -161,9 +161,10 @@ class Forecaster:
     # Judging
 
     def judging(self, ready: Sequence[PreparedCell]) -> Iterator[Item]:
-        """Yield the cost of each paid judge, which is asked at most once about each answer of the missing cells.
+        """Yield the cost of each paid judge, which is asked once about each different answer of the missing cells.
 
-        The answers are not known yet, so each is assumed to be different and to have the maximum length.
+        Stored verdicts are left out. Answers that are not stored yet are assumed to be different and to have the
+        maximum length.
         """
         missing = [prepared for prepared in ready if prepared.plan.judge and prepared.plan in self.missing]
         for name in dict.fromkeys(str(prepared.plan.judge) for prepared in missing):
@@ -171,19 +172,28 @@ class Forecaster:
             if not isinstance(judge.plugin, PaidJudge):
                 continue
             cells = [prepared for prepared in missing if prepared.plan.judge == name]
-            answers = [answer for prepared in cells for answer in self._longest_answers(prepared)]
-            with call_plugin(judge, "forecast"):
-                cost = judge.plugin.forecast(answers, {})
-            words = describe_cost(cost, self.plan.spec.prices, None)
-            yield Item(f"forecast for judge {name}: at most {words}", None)
+            answers = dict.fromkeys(answer for prepared in cells for answer in self._answers_to_judge(prepared))
+            path = verdicts_path(self.work.folder, judge.plugin_name)
+            with stored_answers(path, self.work.say) as kept, call_plugin(judge, "forecast"):
+                cost = judge.plugin.forecast(list(answers), kept)
+            where = f"forecast for judge {name}"
+            if cost.calls:
+                yield Item(f"{where}: at most {describe_cost(cost, self.plan.spec.prices, None)}", None)
+            else:
+                yield Item(f"{where}: all verdicts are stored")
 
-    def _longest_answers(self, prepared: PreparedCell) -> list[AnswerToJudge]:
-        """Return an answer of the maximum length to each question of a cell; all of these answers are different."""
-        cell = prepared.plan.cell
+    def _answers_to_judge(self, prepared: PreparedCell) -> list[AnswerToJudge]:
+        """Return the stored answers of a cell or, if any is missing, answers of the maximum length."""
+        cell, weights = prepared.plan.cell, prepared.plan.weights
+        task = self.steps.rendered_task(cell.task, prepared.plan.asked.split)
+        requests = [request for some in prepared.requests for request in some]
+        if weights.system is None and not self._unanswered(weights, requests):
+            with ModelAnswers.open(self.work, weights.identity) as stored:
+                return answers_to_judge(prepared, task, [stored.get(some) for some in prepared.requests])
         length = BYTES_PER_TOKEN * self.plan.spec.tasks[cell.task].max_tokens
         names = [f"{cell.id} {question.question_id} " for question in prepared.asked]
         outputs = [[Answer(name.ljust(length, "x")[-length:], "")] for name in names]
-        return answers_to_judge(prepared, self.steps.rendered_task(cell.task, prepared.plan.asked.split), outputs)
+        return answers_to_judge(prepared, task, outputs)
 
     # Training
 

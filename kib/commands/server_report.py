@@ -1,12 +1,13 @@
 """Tests, for `kib check`, whether the servers of models and systems can answer the questions of a benchmark."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from kib.errors import KibError
 from kib.harness.server_backends import CAPABILITIES
-from kib.interfaces import ProbedModel, ProbedSystem
+from kib.interfaces import ProbedJudge, ProbedModel, ProbedSystem
 from kib.plugins.resolve import Locked
-from kib.records import ServedAnswer
+from kib.records import AnswerToJudge, ServedAnswer, UnjudgedAnswer, Verdict
 from kib.run.failures import explain_error
 from kib.run.plugin_calls import call_plugin, check_type
 from kib.run.shared_steps import SharedSteps
@@ -14,7 +15,10 @@ from kib.run.steps.cells import PreparedCell
 from kib.safe_text import one_line
 from kib.support.phrases import counted, join, shortened
 
-__all__ = ["probe_servers"]
+__all__ = ["probe_judges", "probe_servers"]
+
+TEST_ANSWER = AnswerToJudge("What is the capital of France?", ("Paris",), "It is Paris.")
+"""The answer for which `kib check` asks judges on servers."""
 
 
 def probe_servers(
@@ -35,6 +39,36 @@ def probe_servers(
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
             problems[explain_error(steps.context.work, "testing servers", error)] = len(cells)
     return lines
+
+
+def probe_judges(steps: SharedSteps, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:
+    """Ask the server of each judge for one verdict; return the verdicts, and add to `problems`."""
+    lines = []
+    for name, cells in Counter(prepared.plan.judge for prepared in ready if prepared.plan.judge).items():
+        locked = steps.plan.lock.get("judges", str(name))
+        try:
+            lines += _probe_judge(steps, locked)
+        except KibError as error:
+            problems[f"judges.{name}: {error}"] = cells
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
+            problems[explain_error(steps.context.work, "testing servers", error)] = cells
+    return lines
+
+
+def _probe_judge(steps: SharedSteps, locked: Locked) -> list[str]:
+    """Ask a judge on a server for one verdict, and return the verdict."""
+    if not isinstance(locked.plugin, ProbedJudge):
+        return []
+    server, where = locked.plugin.probed_server(), f"judges.{locked.name}"
+    steps.context.progress.say(
+        f"{where}: asking for a verdict on a test answer without your text at {server}; omit the test with --no-probe"
+    )
+    with steps.context.progress.step(f"testing {server}"), call_plugin(locked, "probe"):
+        verdict = locked.plugin.probe(TEST_ANSWER)
+    if isinstance(verdict, UnjudgedAnswer):
+        return [one_line(f"{where}: test of {server}: no verdict on a test answer: {verdict.reason}")]
+    score = check_type(locked, "probe", verdict, Verdict).score
+    return [one_line(f"{where}: test of {server}: verdict {score:g} on a right test answer ({verdict.reason})")]
 
 
 def _probe(steps: SharedSteps, name: str, cells: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:

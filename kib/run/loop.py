@@ -259,14 +259,15 @@ class _Run:
         answered = [[one.answer] for one in reported] or answered
         gold = self.steps.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
         to_judge = answers_to_judge(prepared, rendered_task, answered)
-        scores = score_questions(prepared, rendered_task, answered, gold, verdicts.of(to_judge))
+        given = verdicts.of(to_judge)
+        scores = score_questions(prepared, rendered_task, answered, gold, given)
         environments = answers.environments([answer.environment for some in answered for answer in some])
         trained = self.steps.trained(plan.weights)
         result = summarise_scores(plan, rendered_task, scores, environments, self._parameters(plan))
         result = self._with_records(result, plan, trained, answers.notes())
         if plan.judge:
             judge = self.plan.lock.get("judges", plan.judge)
-            result = replace(result, judging=judging_record(judge, to_judge, self.steps.context))
+            result = replace(result, judging=judging_record(judge, to_judge, given, self.steps.context))
         if reported:
             result, scores = self._with_reports(plan, result, scores, reported)
         if tokens := answers.tokens(list(chain.from_iterable(prepared.requests))):

@@ -178,9 +178,13 @@ class AnswerCounts:
 
 @dataclass(frozen=True, slots=True)
 class JudgingRecord:
-    """The judge that graded the answers of a cell, and the cost of its verdicts; None if a count is unknown."""
+    """The judge that graded the answers of a cell, and the cost of its verdicts; None if a count is unknown.
+
+    `served` contains what the judge's server reported about itself, each distinct report once.
+    """
 
     judge: str
+    served: tuple[str, ...] = ()
     requests: Count | None = None
     input_tokens: Count | None = None
     output_tokens: Count | None = None

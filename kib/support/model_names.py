@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["describe_kinship", "family"]
+__all__ = ["describe_kinship", "families"]
 
 FAMILIES = {
     "claude": r"claude",
@@ -26,10 +26,10 @@ FAMILIES = {
 """Patterns of model names by family; models of one family share their training data or were trained from each other."""
 
 
-def family(name: str) -> str:
-    """Return the family of a model by its name, or "" if the family is unknown."""
+def families(name: str) -> set[str]:
+    """Return the known families of a model by its name; a distilled model may belong to two."""
     bare = _bare(name)
-    return next((known for known, pattern in FAMILIES.items() if re.search(pattern, bare)), "")
+    return {known for known, pattern in FAMILIES.items() if re.search(pattern, bare)}
 
 
 def _bare(name: str) -> str:
@@ -45,6 +45,6 @@ def describe_kinship(judge: str, judge_name: str, model: str, model_name: str) -
     )
     if _bare(judge_name) == _bare(model_name):
         return f"{judge} and {model} are the same language model ({judge_name}); {prefers}"
-    if family(judge_name) and family(judge_name) == family(model_name):
+    if families(judge_name) & families(model_name):
         return f"{judge} ({judge_name}) and {model} ({model_name}) are of one family; {prefers}"
     return ""

@@ -1,7 +1,9 @@
 """Asks a judge for verdicts on generated answers; a judge stores every verdict that it pays for as it arrives."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kib.errors import InputError, PluginError
@@ -11,6 +13,7 @@ from kib.plugins.resolve import Lock, Locked
 from kib.records import AnswerToJudge, UnjudgedAnswer, Verdict
 from kib.run.context import RunContext
 from kib.run.plugin_calls import call_plugin, iterate_plugin
+from kib.store.files import make_folder
 from kib.store.paid_answers import PaidAnswers, verdicts_path
 from kib.store.result_records import JudgingRecord
 from kib.support.model_names import describe_kinship
@@ -64,6 +67,7 @@ def judge_answers(judge: Locked, answers: Iterable[AnswerToJudge], context: RunC
     path = verdicts_path(context.work.folder, judge.plugin_name)
     try:
         with (
+            _only_judge(path, judge, context),
             PaidAnswers.open(path, context.progress.say) as kept,
             context.progress.step(f"judging with {judge.name}", len(wanted)) as advance,
         ):
@@ -75,6 +79,24 @@ def judge_answers(judge: Locked, answers: Iterable[AnswerToJudge], context: RunC
         if isinstance(error, PluginError):  # verdicts of a judge that breaks its contract may belong to other answers
             verdicts.found.clear()
     return verdicts
+
+
+@contextmanager
+def _only_judge(path: Path, judge: Locked, context: RunContext) -> Iterator[None]:
+    """Wait until no other run asks judges of this plugin, so that two runs do not pay for the same verdict."""
+    from filelock import FileLock, Timeout
+
+    make_folder(path.parent)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        context.progress.say(f"judges.{judge.name}: waiting for another run that asks a judge of the same plugin")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _verdicts(judge: Locked, wanted: Sequence[AnswerToJudge], kept: PaidAnswers) -> Iterator[Verdict | UnjudgedAnswer]:
@@ -108,15 +130,17 @@ def _quoted(text: str) -> str:
     return f'"{shortened(" ".join(text.split()), SHOWN_CHARACTERS)}"'
 
 
-def judging_record(judge: Locked, answers: Sequence[AnswerToJudge], context: RunContext) -> JudgingRecord:
-    """Return the name of a judge and the cost of its verdicts on the answers of one cell."""
+def judging_record(
+    judge: Locked, answers: Sequence[AnswerToJudge], verdicts: Sequence[Verdict], context: RunContext
+) -> JudgingRecord:
+    """Return the name of a judge, what its server reported, and the cost of its verdicts on the answers of one cell."""
+    served = tuple(dict.fromkeys(verdict.served for verdict in verdicts if verdict.served))
     if not isinstance(judge.plugin, PaidJudge):
-        return JudgingRecord(judge.name)
-    wanted = _with_text(answers)
+        return JudgingRecord(judge.name, served)
     path = verdicts_path(context.work.folder, judge.plugin_name)
     with PaidAnswers.open(path, context.progress.say) as kept, call_plugin(judge, "spent"):
-        spent = judge.plugin.spent(wanted, kept)
-    return JudgingRecord(judge.name, spent.requests, spent.input_tokens, spent.output_tokens)
+        spent = judge.plugin.spent(_with_text(answers), kept)
+    return JudgingRecord(judge.name, served, spent.requests, spent.input_tokens, spent.output_tokens)
 
 
 def judge_remarks(lock: Lock, plan: PlannedCell) -> list[str]:

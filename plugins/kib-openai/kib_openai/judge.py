@@ -16,7 +16,7 @@ from kib_openai.verdicts import grade_answer, judge_prompt
 
 __all__ = ["OpenAIJudge"]
 
-FIRST_ANSWERS = 20
+FIRST_ANSWERS = 10
 """If the judge gives no verdict on this number of answers at the start, no further requests are sent."""
 
 VERDICT_TOKENS = 40
@@ -41,16 +41,27 @@ class OpenAIJudge(PaidPlugin[JudgeOptions]):
         """Return the message with which the model grades an answer."""
         return judge_prompt(self.options, answer)
 
+    def probed_server(self) -> str:
+        """Return the URL that receives the test request."""
+        return f"{self.options.base_url}/chat/completions"
+
+    def probe(self, answer: AnswerToJudge) -> Verdict | UnjudgedAnswer:
+        """Request a verdict once, without retries."""
+        options = self.options.model_copy(update={"retries": 0, "attempts": 1, "token_budget": None})
+        (verdict,) = OpenAIJudge(options).judge([answer], {})
+        return verdict
+
     def judge(
         self, answers: Sequence[AnswerToJudge], kept: MutableMapping[str, str]
     ) -> Iterator[Verdict | UnjudgedAnswer]:
         """Yield one verdict per answer, in the order of `answers`; stored replies need no request.
 
         An answer whose replies are all invalid, or whose request alone fails, is unjudged. Raise InputError if the
-        server rejects the first request or is down, or if none of the first FIRST_ANSWERS answers has a verdict.
+        server is down, or if none of the first FIRST_ANSWERS answers has a verdict.
         """
         endpoint = Endpoint(self.options)
         pool: RequestPool[Verdict | UnjudgedAnswer] = RequestPool(endpoint, kept, self.options.token_budget)
+        pool.accepted_requests = 1  # a rejected request does not end the judging before the first answers are asked
         unjudged = 0
         with closing(pool.run(grade_answer(self.options, answer) for answer in answers)) as verdicts:
             for number, verdict in enumerate(verdicts, 1):
@@ -84,5 +95,5 @@ class OpenAIJudge(PaidPlugin[JudgeOptions]):
 def _no_verdict(reason: str) -> InputError:
     return InputError(
         f"the judge gave no verdict on the first {FIRST_ANSWERS} answers, so kib sends no further requests; {reason}; "
-        "all replies are stored; use a different model or a different `rubric`"
+        "all replies are stored; raise `attempts`, or use a different model or a different `rubric`"
     )

@@ -167,7 +167,7 @@ def _missing(completion: Completion) -> str:
     """Return the reason why an answer is incomplete or has no text, or "" if the answer can be parsed."""
     text = (completion.content or "").strip()
     if completion.finish in TRUNCATED and text:
-        return "the answer was truncated; raise `max_tokens` or lower `per_call`"
+        return "the answer was truncated; raise `max_tokens`, or lower `per_call` of a writer"
     reasons = {
         "the answer was truncated before its first word, for example because the model used all tokens for its "
         "reasoning; raise `max_tokens`, or turn off the reasoning with `extra`": completion.finish in TRUNCATED,

@@ -1,6 +1,7 @@
 """The judge: prompts, verdicts, invalid replies, cost, and runs against a server that judges by rule."""
 
 import json
+import shutil
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_the_contract_is_fulfilled(judge):
 
 
 def test_options_are_checked():
-    """A rubric must name every grade; grades have scores from 0 to 1 and different names."""
+    """A rubric must name every grade; grades have different names and scores; no option contains a credential."""
     check_options(
         OpenAIJudge,
         accepts=[{"model": "m"}, {"model": "m", "grades": {"yes": 1.0, "no": 0.0}, "rubric": "yes or no"}],
@@ -54,6 +55,11 @@ def test_options_are_checked():
             {"model": "m", "grades": {"correct": 1.5, "incorrect": 0.0}},
             {"model": "m", "grades": {"correct": 1.0, "Correct": 0.0}},
             {"model": "m", "rubric": ""},
+            {"model": "m", "grades": {"yes": 1.0, "no": 1.0}, "rubric": "yes or no"},
+            {"model": "m", "grades": {"right": 1.0, "wrong": 0.0}, "rubric": "outright wrongful"},
+            {"model": "m", "extra": {"api_key": "x"}},
+            {"model": "m", "extra": {"headers": {"Authorization": "x"}}},
+            {"model": "m", "extra": {"user": ["Bearer x"]}},
         ],
     )
 
@@ -111,6 +117,7 @@ def test_an_invalid_reply_is_requested_again(server, judge, reply, words):
     assert isinstance(unjudged, UnjudgedAnswer)
     assert unjudged.reason.startswith("all 2 replies of the judge are invalid: ")
     assert words in unjudged.reason
+    assert unjudged.reason.endswith("; raise `attempts` of the judge to ask it again")
 
 
 def test_a_rejected_answer_is_unjudged_without_the_key(server, judge):
@@ -118,10 +125,10 @@ def test_a_rejected_answer_is_unjudged_without_the_key(server, judge):
     server.rejects = lambda body: (
         (400, {}, f'{{"error": {{"message": "too long, {server.key}"}}}}') if case(body)["answer"] == "hall 8" else None
     )
-    verdicts = list(judge(concurrency=1).judge([RIGHT, WRONG, HOPELESS], {}))
-    assert [type(verdict) for verdict in verdicts] == [Verdict, UnjudgedAnswer, Verdict]
-    assert "too long" in verdicts[1].reason
-    assert server.key not in verdicts[1].reason
+    verdicts = list(judge(concurrency=1).judge([WRONG, RIGHT, HOPELESS], {}))
+    assert [type(verdict) for verdict in verdicts] == [UnjudgedAnswer, Verdict, Verdict]
+    assert "too long" in verdicts[0].reason
+    assert server.key not in verdicts[0].reason
 
 
 def test_a_judge_that_never_replies_in_the_form_is_stopped(server, judge):
@@ -172,6 +179,14 @@ def test_everything_that_decides_a_verdict_is_in_its_key(server, judge):
         assert len(server.bodies) == requests
     list(judge().judge([WRONG], kept))
     assert len(server.bodies) == 6
+
+
+def test_what_the_server_reports_is_stored_and_long_reasons_are_shortened(server, judge):
+    """A verdict contains the served model and fingerprint, and at most 500 characters of the reason."""
+    server.about = {"model": "j-2026", "system_fingerprint": "fp7"}
+    server.faults += [json.dumps({"reason": "x" * 9000, "grade": "correct", "declined": False})]
+    (verdict,) = judge().judge([RIGHT], {})
+    assert (verdict.served, len(verdict.reason)) == ("j-2026, fp7", 500)
 
 
 def judged_spec(server, more="", repeated=0):
@@ -226,6 +241,8 @@ def test_a_judged_benchmark_from_check_to_table(server, kib, tmp_path):
     assert "forecast for judge grader: at most 5 requests" in checked
     assert "judge grader (gpt-j) and model m (gpt-m) are of one family" in checked
     assert '"question": "Where does pump 0 stand?"' in checked
+    assert "judges.grader: test of" in checked
+    assert [body["model"] for body in server.bodies] == ["gpt-m", "gpt-j"]
     server.bodies.clear()
     assert kib("run", "judged.toml").exit_code == 0
     asked = [body["model"] for body in server.bodies]
@@ -236,6 +253,8 @@ def test_a_judged_benchmark_from_check_to_table(server, kib, tmp_path):
     assert "verdicts of judge grader: 5 requests, 500 tokens read, 250 written" in shown
     assert kib("run", "judged.toml").exit_code == 0
     assert len(server.bodies) == 10
+    shutil.rmtree(tmp_path / "results")
+    assert "forecast for judge grader: all verdicts are stored" in kib("check", "judged.toml", "--no-probe").output
 
 
 def test_a_judge_that_fails_midway_loses_no_verdict(server, kib, tmp_path):
@@ -269,6 +288,7 @@ def test_repeated_answers_are_judged(server, kib, tmp_path):
     assert "2 of 2 answers are identical, 0 scores changed" in " ".join(ran.output.split())
     asked = [body["model"] for body in server.bodies]
     assert (asked.count("gpt-m"), asked.count("gpt-j")) == (7, 5)
+    assert "of 5 right" in kib("show", "base").output  # the name of an arm denotes its test questions
 
 
 def test_a_missing_key_of_the_judge_is_found_before_the_run(server, kib, tmp_path):

@@ -338,6 +338,7 @@ class ToyJudge:
         sees_abstentions: bool = Field(True, description="whether verdicts state if an output declines to answer")
         unjudged: str = Field("", description="text in an answer on which the judge gives no verdict")
         fault: Literal["", "fewer", "more", "raises", "wrong type"] = Field("", description="simulated fault")
+        served: bool = Field(False, description="whether right and wrong answers have different servers")
         log: Annotated[str | None, NotInIdentity] = Field(None, description="file to which judged outputs are appended")
 
     revision: ClassVar[int] = 1
@@ -362,10 +363,11 @@ class ToyJudge:
             exact = answer.output.strip() in answer.accepted
             partly = any(accepted in answer.output for accepted in answer.accepted)
             score = 1 if exact else self.options.grade if partly else 0
+            served = f"rule-{int(score > 0)}" if self.options.served else ""
             if self.options.unjudged and self.options.unjudged in answer.output:
                 yield UnjudgedAnswer("the toy cannot read it")
             else:
-                yield "good" if fault == "wrong type" else Verdict(score, "by rule", declined)  # type: ignore[misc]
+                yield "good" if fault == "wrong type" else Verdict(score, "by rule", declined, served)  # type: ignore[misc]
         if fault == "raises":
             raise RuntimeError("the gavel broke")
         if fault == "more":
