@@ -189,6 +189,7 @@ def test_labels_lead_from_the_sheet_to_the_table(measured, name):
         for row in rows:
             row[4].value = 1 if "It is" in row[3].value else 0
         next(row for row in rows if "It is" in row[3].value)[4].value = 0.2
+        workbook.create_sheet("notes", 0)["A1"] = "a sheet of a judge's own"
         workbook.save(measured.folder / name)
     before = measured.files("statistics.json")
     measured.write_toy(task=f'{SCORING}labels = "{name}"\n', questions=open_questions())

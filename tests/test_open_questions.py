@@ -63,8 +63,8 @@ def test_a_question_may_name_its_probe(tmp_path):
     assert [question.probe for question in read(tmp_path, lines(rows))] == ["direct", None]
     text = "question,answer,probe\nWho?,Ada,two-hop\nWhat?,x,\n"
     assert [question.probe for question in read(tmp_path, text, "q.csv")] == ["two-hop", None]
-    for wrong in ([], "a\u0007"):
-        with pytest.raises(InputError, match=r":1: probe: expected (text or a whole number|printable characters), got"):
+    for wrong in ([], "a\u0007", "x" * 61, "(no probe)"):
+        with pytest.raises(InputError, match=r":1: probe: expected (text or a whole number|at most 60 printable char)"):
             read(tmp_path, lines([{**rows[0], "probe": wrong}]))
 
 
@@ -79,6 +79,10 @@ def test_a_question_may_name_its_probe(tmp_path):
         ({"answers": ["x", " "]}, "answers: expected a list of non-empty texts, got ['x', '']"),
         ({"answers": ["x"], "answer": "x"}, "answers: the question has `answer` too; remove one of the two fields"),
         (
+            {"answers": ["x"], "options": ["x", "y"]},
+            "answers: the question has `options` too; remove one of the two fields",
+        ),
+        (
             {"answers": ["x"], "options": ["x", "y"], "answer": "A"},
             "answers: the question has `options` too; remove one of the two fields",
         ),
@@ -88,7 +92,7 @@ def test_invalid_answers_are_an_error(tmp_path, changes, words):
     """An open question with a missing, empty or doubtful answer raises an error with the file, line and field."""
     with pytest.raises(InputError) as caught:
         read(tmp_path, lines([{"question": "Who?", **changes}]))
-    assert str(caught.value) == f"{tmp_path / 'q.jsonl'}:1: {words}"
+    assert str(caught.value).startswith(f"{tmp_path / 'q.jsonl'}:1: {words}")
 
 
 # The benchmark file
@@ -115,6 +119,16 @@ def test_wrong_keys_of_generated_answers_are_errors(bench, task, words):
     with pytest.raises(SpecError) as caught:
         bench.plan()
     assert words in str(caught.value)
+
+
+def test_a_wrong_metric_is_the_only_mistake(bench):
+    """A wrong metric is reported alone, although other keys of the task need a metric."""
+    keys = 'max_tokens = 5\nstop = ["."]\nlanguage = "de"\nabstentions = ["x"]\nlabels = "labels.csv"\n'
+    for scoring in ('"contain"', '["f1", "contain"]', "[]"):
+        bench.write_toy(task=f"scoring = {scoring}\n{keys}")
+        result = bench.call("check", bench.spec)
+        assert result.exit_code == 2
+        assert result.output.count("bench.toml:") == result.output.count(": tasks.people.scoring") == 1
 
 
 def test_questions_without_options_need_a_metric(bench):
@@ -281,6 +295,12 @@ def test_reworded_open_questions_split_the_gains(bench):
     table = json.loads(bench.call("leaderboard", bench.results.folder, "--format", "json").output)
     (oracle,) = [row for row in table["rows"] if row["arm"] == "oracle"]
     assert (oracle["n_known"], oracle["n_unknown"], oracle["gain_unknown"]) == (None, 18, 1)
+    without_groups = [{key: value for key, value in row.items() if key != "group"} for row in reworded]
+    bench.write("", reworded_jsonl=lines(without_groups))
+    bench.write_toy(task='scoring = "contains"\nreworded = "reworded.jsonl"\n', questions=lines(OPEN))
+    assert not bench.run()
+    table = json.loads(bench.call("leaderboard", bench.results.folder, "--format", "json").output)
+    assert [row["n_unknown"] for row in table["rows"] if row["arm"] == "oracle"] == [18]
     bench.write("", reworded_jsonl=lines([{**reworded[0], "answer": "other"}, *reworded[1:]]))
     bench.write_toy(task='scoring = "contains"\nreworded = "reworded.jsonl"\n', questions=lines(OPEN))
     result = bench.call("check", bench.spec)

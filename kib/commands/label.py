@@ -14,7 +14,7 @@ from typing import Any
 from kib.errors import InputError
 from kib.plugins.builtin.random_draws import draw
 from kib.records import Score
-from kib.run.labels import ITEM, SHEET_FORMATS, VERDICT, VERDICT_WORDS
+from kib.run.labels import ITEM, SHEET_FORMATS, SHEET_NAME, VERDICT, VERDICT_WORDS
 from kib.safe_text import visible
 from kib.store.files import read_lines, write_output
 from kib.store.label_records import LabelDesign, LabelledOutput, item_id, output_digest, population_digest
@@ -226,7 +226,7 @@ def _spreadsheet(items: Sequence[_Item]) -> bytes:
 
     workbook = Workbook()
     sheet = workbook.active
-    sheet.title = "labels"
+    sheet.title = SHEET_NAME
     sheet.freeze_panes = "A2"
     for number, width in enumerate(WIDTHS, 1):
         sheet.column_dimensions[get_column_letter(number)].width = width

@@ -29,6 +29,9 @@ __all__ = ["corpus_remarks", "show_cell", "show_question"]
 MOST_NAMED = 20
 """The maximum number of cells or questions that the error for an ambiguous or unknown name lists."""
 
+MOST_CHARACTERS = 200
+"""The number of characters of an output in a list of questions."""
+
 SHOWN = 40
 """The maximum number of questions listed per cell."""
 
@@ -109,7 +112,8 @@ def _matching(plan: BenchmarkPlan, folder: str, name: str) -> list[Cell]:
         exact = [cell for cell in plan.cells if cell.id == short]
         whole = [cell for cell in plan.cells if short in (cell.place, cell.id.rpartition("-")[0])]
         part = [cell for cell in plan.cells if cell.id.startswith(f"{short}/")]
-        other = [cell for cell in plan.cells if short in (cell.arm, cell.identity[:8], cell.id.rpartition("/")[2])]
+        other = [cell for cell in plan.cells if short in (cell.identity[:8], cell.id.rpartition("/")[2])]
+        other += [cell for cell in plan.cells if cell.arm == short and cell.split != "repeat"]
         if found := exact or whole or part or other:
             return found
     return []
@@ -350,7 +354,8 @@ def _letter(number: int | None) -> str:
 def _answer(line: Score, accepted: Sequence[str] = ()) -> str:
     if line.output is not None:
         score = f"  ({line.score:.2f})" if 0 < line.score < 1 else ""
-        return f"{line.question_id}  {line.output!r}{f' -> {quoted(accepted)}' if accepted else ''}{score}"
+        output = shortened(repr(line.output), MOST_CHARACTERS)
+        return f"{line.question_id}  {output}{f' -> {quoted(accepted)}' if accepted else ''}{score}"
     numbers = " ".join(f"{value:.3f}" for value in line.logprobs)
     return f"{line.question_id}  {_letter(line.prediction)} -> {_letter(line.answer)}  {numbers}"
 
@@ -378,7 +383,8 @@ def show_question(results: Path, work: Work, name: str, question: str) -> str:
     for other in beside:
         if store.has(other):
             given = _line(store, other, question)
-            gold = "" if given.gold is None else f"  gold {'retrieved' if any(given.gold) else 'not retrieved'}"
+            found = "retrieved" if any(given.gold or ()) else "not retrieved"
+            gold = f"  gold {found}" if given.gold is not None and given.relevant else ""
             arm = f"{other.arm} (asked again)" if other.split == "repeat" else other.arm
             parts.append(f"{_mark(given)}  {arm}  {_answer(given)}{gold}")
         else:

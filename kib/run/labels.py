@@ -20,12 +20,13 @@ from kib.store.label_records import LabelDesign, Labels
 from kib.store.results import Results
 from kib.support.phrases import counted, join, shortened
 
-__all__ = ["ITEM", "SHEET_FORMATS", "VERDICT", "VERDICT_WORDS", "read_sheet", "store_labels"]
+__all__ = ["ITEM", "SHEET_FORMATS", "SHEET_NAME", "VERDICT", "VERDICT_WORDS", "read_sheet", "store_labels"]
 
 ITEM, VERDICT = "item", "verdict"
 """The columns of a sheet that kib reads; people may change or delete all other columns."""
 
 SHEET_FORMATS = (".csv", ".xlsx")
+SHEET_NAME = "labels"
 
 VERDICT_WORDS: Mapping[str, float] = {"right": 1.0, "partly": 0.5, "wrong": 0.0}
 """The words that a sheet may contain instead of numbers."""
@@ -154,7 +155,7 @@ def _located_rows(path: Path, columns: ColumnMapping) -> Iterator[LocatedRow]:
     if extension not in SHEET_FORMATS:
         raise InputError(f"{path}: expected a {' or '.join(SHEET_FORMATS)} file")
     try:
-        yield from csv_rows(path, columns) if extension == ".csv" else spreadsheet_rows(path, None, columns)
+        yield from csv_rows(path, columns) if extension == ".csv" else spreadsheet_rows(path, None, columns, SHEET_NAME)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
 

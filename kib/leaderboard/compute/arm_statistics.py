@@ -79,7 +79,8 @@ class ArmStatistics:
         """Return the gains on questions that base answered correctly and incorrectly in a second measurement."""
 
         def compute() -> KnowledgeSplit:
-            pair, probed = self._pair(arm, reference), align(self._reader.read(arm), self._reader.read(probe))
+            pair = self._pair(arm, reference)
+            probed = align(self._reader.read(arm), self._reader.read(probe), grouped=False)
             if isinstance(pair, str) or isinstance(probed, str):
                 return None, None
             known = [score >= 0.5 for score in probed.scores]

@@ -59,8 +59,11 @@ def _changes_between(arm: Arm, reference: Arm) -> str:
     return _changes(ours, theirs)
 
 
-def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | str:
-    """Return the reference's scores in the order of the arm's questions, or the reason why the questions differ."""
+def align(arm: QuestionScores, reference: QuestionScores, *, grouped: bool = True) -> QuestionScores | str:
+    """Return the reference's scores in the order of the arm's questions, or the reason why the questions differ.
+
+    If `grouped` is false, the groups may differ, for example because reworded questions state none.
+    """
     if arm.ids == reference.ids:
         aligned = reference
     else:
@@ -77,7 +80,7 @@ def align(arm: QuestionScores, reference: QuestionScores) -> QuestionScores | st
             reference.warning_facts,
             seeds=tuple(tuple(seed[position] for position in order) for seed in reference.seeds),
         )
-    if aligned.groups != arm.groups:
+    if grouped and aligned.groups != arm.groups:
         return "the questions are grouped differently"
     return aligned
 

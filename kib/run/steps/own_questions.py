@@ -113,7 +113,8 @@ def _changes(original: Question, reworded: Question) -> Iterator[str]:
     """Yield the difference between the answers or the options of two questions, if there is a difference."""
     right, other = set(map(comparable, original.correct)), set(map(comparable, reworded.correct))
     if right != other:
-        yield f"the correct answer is {quoted(reworded.correct)} instead of {quoted(original.correct)}"
+        texts = [quoted(question.correct) or "that there is none" for question in (reworded, original)]
+        yield f"the correct answer is {texts[0]} instead of {texts[1]}"
     elif question_key("", original.options) != question_key("", reworded.options):
         yield "the options differ"
 

@@ -10,10 +10,12 @@ from kib.plugins.builtin.question_files.fields import FIELDS, GOLD_FIELDS, Locat
 from kib.prompts import LETTERS
 from kib.records import Gold, Question
 from kib.support.ids import normal_id
+from kib.support.phrases import shortened
 
 __all__ = ["to_question"]
 
 MOST_OPTIONS = len(LETTERS)
+MOST_PROBE_CHARACTERS = 60
 
 
 def to_question(row: LocatedRow, number: str) -> Question:
@@ -62,8 +64,9 @@ class _Row:
 
     def _probe(self) -> str:
         name = self._id("probe")
-        if not name.isprintable():
-            raise self._wrong("probe", f"expected printable characters, got {name!r}")
+        if not name.isprintable() or len(name) > MOST_PROBE_CHARACTERS or name.startswith("("):
+            expected = f"at most {MOST_PROBE_CHARACTERS} printable characters, not beginning with a parenthesis"
+            raise self._wrong("probe", f"expected {expected}, got {shortened(repr(name))}")
         return name
 
     def _text(self, field: str, default: str | None = None, expected: str = "text") -> str:
@@ -96,6 +99,8 @@ class _Row:
 
     def _answer(self, options: tuple[str, ...]) -> int:
         """Return the zero-based index of the correct option, which is given as a letter, a text or an index."""
+        if self.row.get("answers") is not None:
+            raise self._wrong("answers", "the question has `options` too; remove one of the two fields")
         value = self.row.get("answer")
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
             return value

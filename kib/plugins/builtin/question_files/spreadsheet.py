@@ -51,13 +51,16 @@ class _Sheet:
         return f"{self.where}, row {number}"
 
 
-def spreadsheet_rows(path: Path, sheet: str | None, mapping: ColumnMapping) -> Iterator[LocatedRow]:
+def spreadsheet_rows(
+    path: Path, sheet: str | None, mapping: ColumnMapping, usual: str | None = None
+) -> Iterator[LocatedRow]:
     """Yield the fields of the question in each row below the header, which is the first row with text.
 
     Rows without text are skipped. A merged cell belongs to each of its rows. `sheet` is required if the file has
-    several visible sheets. Raises InputError with the sheet and the row of an invalid cell.
+    several visible sheets, unless one has the name `usual`. Raises InputError with the sheet and the row of an invalid
+    cell.
     """
-    read = _read(path, sheet)
+    read = _read(path, sheet, usual)
     if not read.rows:
         _check_faults(read, read.faults)
         raise InputError(f"{read.where}: no questions found")
@@ -108,7 +111,7 @@ def _fill_merged(sheet: _Sheet, first: int, used: set[int]) -> None:
                 sheet.rows[number].setdefault(left, text)
 
 
-def _read(path: Path, sheet: str | None) -> _Sheet:
+def _read(path: Path, sheet: str | None, usual: str | None) -> _Sheet:
     """Return a sheet; raise InputError if the file is damaged or too large, or if there is no such sheet."""
     from openpyxl import load_workbook
 
@@ -117,7 +120,7 @@ def _read(path: Path, sheet: str | None) -> _Sheet:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl warns about parts without text, such as drop-down lists
             workbook = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-            return _content(path, _choose(path, workbook, sheet))
+            return _content(path, _choose(path, workbook, sheet, usual))
     except InputError:
         raise
     except Exception as error:  # openpyxl does not wrap the errors of its parsers
@@ -141,17 +144,20 @@ def _check_archive(path: Path) -> None:
         raise InputError(f"{path}: {problem}; save the questions as .csv or .jsonl")
 
 
-def _choose(path: Path, workbook: Any, name: str | None) -> Any:
-    """Return the sheet with the given name or, without a name, the only visible sheet."""
+def _choose(path: Path, workbook: Any, name: str | None, usual: str | None) -> Any:
+    """Return the sheet with the given name or, without a name, with the usual name, or else the only visible one."""
     sheets = {sheet.title: sheet for sheet in workbook.worksheets}
     if name is not None:
         if name not in sheets:
             raise InputError(f'{path}: no sheet "{name}"; {offer(name, list(sheets))}')
         return sheets[name]
+    if usual in sheets:
+        return sheets[usual]
     visible = [title for title, sheet in sheets.items() if sheet.sheet_state == "visible"] or list(sheets)
     if len(visible) != 1:
         listed = join([f'"{title}"' for title in visible])
-        several = f"the file has several sheets: {listed}; set `sheet` to one of them"
+        hint = "set `sheet` to one of them" if usual is None else f'name one of them "{usual}"'
+        several = f"the file has several sheets: {listed}; {hint}"
         raise InputError(f"{path}: {several if visible else NO_SHEET}")
     return sheets[visible[0]]
 
