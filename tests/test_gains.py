@@ -12,7 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kib.statistics import confidence_intervals
-from kib.statistics.gains import Interval
+from kib.statistics.gains import Gain, Interval
 from kib.statistics.multiple_testing import holm
 from kib.statistics.paired_gains import accuracy, average, gain
 from kib.statistics.paired_test import p_value
@@ -440,3 +440,12 @@ def test_gain_intervals_cover_the_true_gain():
         interval = gain(base, scores, names).interval
         held += interval.low <= 0.4 <= interval.high
     assert 0.91 <= held / 300 <= 0.99
+
+
+def test_the_minimum_detectable_effect():
+    """The detectable gain is 2.80 standard errors wide, at most 1, and unknown without paired questions."""
+    found = Gain(0.1, None, Interval(0.1 - 1.959964 * 0.05, 0.1 + 1.959964 * 0.05), 0.05, 5, 5, 5)
+    assert found.detectable == pytest.approx((1.959964 + 0.841621) * 0.05)
+    assert Gain(0.0, None, Interval(-1.0, 1.0), 1.0, 0, 1, 0).detectable == 1
+    assert Gain(0.1, None, Interval(0.0, 0.2), 0.05).detectable is None
+    assert Gain(0.1, None, None, None, 1, 1, 1).detectable is None

@@ -1,8 +1,9 @@
 """The records that the statistics functions return: accuracies, gains, averages and their intervals."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
-__all__ = ["FEW_GROUPS", "LEVEL", "REVISION", "Accuracy", "Average", "Gain", "Interval", "bounds"]
+__all__ = ["FEW_GROUPS", "LEVEL", "POWER", "REVISION", "Accuracy", "Average", "Gain", "Interval", "bounds"]
 
 REVISION = 3
 """Incremented when the same scores yield different statistics; stored statistics are then recomputed."""
@@ -10,6 +11,9 @@ REVISION = 3
 LEVEL = 0.05
 """The significance level: intervals cover 95 %, and a p value below 5 % counts as significant."""
 
+
+POWER = 0.8
+"""The probability with which a measurement finds a gain of the size of the minimum detectable effect."""
 
 FEW_GROUPS = 20
 """The number of groups below which intervals are rough, because they depend on the distribution of the group means."""
@@ -69,6 +73,19 @@ class Gain:
     def significant(self) -> bool:
         """Whether the unadjusted p value is known and below the significance level."""
         return self.p is not None and self.p < LEVEL
+
+    @property
+    def detectable(self) -> float | None:
+        """The minimum detectable effect: the smallest gain that such a measurement finds with a power of 80 %.
+
+        The standard error is taken from the width of the interval, and the test has the unadjusted significance level.
+        None if the questions are unknown, and at most 1.
+        """
+        if self.interval is None or not self.paired:
+            return None
+        normal = NormalDist()
+        factor = 1 + normal.inv_cdf(POWER) / normal.inv_cdf(1 - LEVEL / 2)
+        return min(1.0, round(factor * (self.interval.high - self.interval.low) / 2, 9))
 
 
 @dataclass(frozen=True, slots=True)

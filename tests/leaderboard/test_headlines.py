@@ -83,7 +83,8 @@ def test_headline_names_insignificant_gains(lab):
     lab.add(5, "rag", k=1)
     (heading,) = lab.table().headlines
     assert heading.startswith("tiny on new: retrieval with 1 passage: 20 -> 25 %, +5 points [")
-    assert heading.endswith("not significant")
+    assert "not significant (a gain of" in heading
+    assert heading.endswith("points is found with a power of 80 %)")
 
 
 def test_headlines_cover_each_way_of_injection(lab):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from kib.leaderboard.number_format import whole_percent
 from kib.leaderboard.table_records import ArmRow
-from kib.statistics.gains import LEVEL, Gain
+from kib.statistics.gains import LEVEL, POWER, Gain
 from kib.support.phrases import counted
 
 __all__ = ["headlines", "representatives", "start_of"]
@@ -92,10 +92,20 @@ def _sentence(block: Sequence[ArmRow], rows: Sequence[ArmRow], several: bool) ->
     if row.undecidable:
         parts.append("too few groups of questions to test significance")
     elif row.p is not None and row.p >= LEVEL:
-        parts.append("not significant")
+        parts.append(_not_significant(gain))
     if row.gold_share is not None:
         parts.append(f"{whole_percent(row.gold_share)} % of the gain from the gold passage")
     return start + ", ".join(parts)
+
+
+def _not_significant(gain: Gain) -> str:
+    """Return words for a gain that may be due to chance, with the gain that the questions could have shown."""
+    if gain.detectable is None or gain.detectable >= 1:
+        return "not significant"
+    size, power = whole_percent(gain.detectable), whole_percent(POWER)
+    return (
+        f"not significant (a gain of {size} {'point' if size == '1' else 'points'} is found with a power of {power} %)"
+    )
 
 
 def _interval(gain: Gain) -> str:

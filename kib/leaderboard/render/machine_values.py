@@ -93,6 +93,7 @@ ROW: Mapping[str, Callable[[ArmRow], Any]] = {
     "gain": lambda row: row.gain.absolute if row.gain else None,
     "gain_low": lambda row: _low(row.gain.interval if row.gain else None),
     "gain_high": lambda row: _high(row.gain.interval if row.gain else None),
+    "detectable_gain": lambda row: row.gain.detectable if row.gain else None,
     "relative_gain": lambda row: row.gain.relative if row.gain else None,
     "p": lambda row: row.gain.p if row.gain else None,
     "p_adjusted": lambda row: row.p_adjusted,
