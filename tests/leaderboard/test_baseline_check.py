@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from leaderboard_lab import NEW, Lab
+from leaderboard_lab import METHODS, NEW, Lab
 
 from kib.errors import InputError
 from kib.leaderboard import Changes, baseline, check
 from kib.records import Environment
+from kib.store.result_records import MethodEntry
 
 
 def test_a_table_passes_its_own_baseline(tmp_path):
@@ -109,6 +110,57 @@ def test_an_endpoint_with_several_models_is_not_worse(lab):
     assert len(found.drifted) == 1
     assert "no longer has a gain: served model m-2 against m-1" in found.drifted[0]
     assert found.drifted[0].endswith("; the endpoint served several models while kib measured: m-1, m-2")
+
+
+def served(model):
+    """Return the environment of answers of a server that reports a model."""
+    return Environment("unknown", {"served model": model})
+
+
+def tuned(tmp_path):
+    """A lab with a base, retrieval, and a model trained elsewhere that the same server reports under its own name."""
+    lab = Lab(tmp_path, methods=METHODS | {"tuned": MethodEntry(None, None, trained_as="tiny-ft")})
+    lab.add(4, "base", where=served("m"))
+    lab.add(14, "rag", k=1, where=served("m"))
+    lab.add(14, "tuned", where=served("m:ft"))
+    return lab
+
+
+@pytest.mark.parametrize(("number", "method", "model"), [(1, "rag", "m"), (2, "tuned", "m:ft")])
+def test_a_worse_arm_beside_a_model_trained_elsewhere_is_worse(tmp_path, number, method, model):
+    """The name of a model trained elsewhere, which differs from the name of its base, is no change of the endpoint."""
+    more = {"k": 1} if method == "rag" else {}
+    found = changed(tuned(tmp_path), lambda lab: again(lab, number, 5, method, where=served(model), **more))
+    assert (len(found.failed), found.drifted) == (1, ())
+
+
+@pytest.mark.parametrize("against", [None, "tuned"])
+def test_a_model_trained_elsewhere_that_changed_explains_only_gains_that_depend_on_it(tmp_path, against):
+    """If a server served a trained model under several names, this explains the gains of and over this model only."""
+
+    def change(lab):
+        mixed = (served("m:ft"), served("m:ft-2"))
+        again(lab, 2, 4 if against is None else 19, "tuned", where=mixed)
+        again(lab, 1, 4, "rag", k=1, where=served("m"))
+
+    found = changed(tuned(tmp_path), change, against=against)
+    clause = "; the endpoint served several models while kib measured: m:ft, m:ft-2"
+    assert all(one.endswith(clause) for one in found.drifted)
+    assert sorted(one.split("/")[2] for one in found.drifted) == (["base", "rag,k=1"] if against else ["tuned"])
+    assert [one.split("/")[2] for one in found.failed] == ([] if against else ["rag,k=1"])
+
+
+def test_a_changed_base_explains_the_gain_of_a_model_trained_elsewhere(tmp_path):
+    """The gain of a model trained elsewhere depends on the server of its base as well."""
+
+    def change(lab):
+        again(lab, 0, 14, "base", where=served("m-2"))
+        again(lab, 1, 14, "rag", k=1, where=served("m-2"))
+
+    found = changed(tuned(tmp_path), change)
+    assert found.failed == ()
+    assert [one.split("/")[2] for one in found.drifted] == ["rag,k=1", "tuned"]
+    assert all("the endpoint has changed since the baseline" in one for one in found.drifted)
 
 
 def test_a_drop_with_another_configuration_is_worse_if_base_is_unchanged(lab):

@@ -98,7 +98,7 @@ def check(table: Table, text: str) -> Changes:
             unavailable.append(f"{name}: this arm has no gain at the moment: {row.reason}")
             row = replace(row, status="incomplete")
         if worse := _compare(name, row, entry, failed, noted):
-            change = changes_of_servers.get(block_of(row))
+            change = changes_of_servers.get(name)
             (drifted if change else failed).append(f"{worse}; {change}" if change else worse)
     noted += [f"{name}: new" for name in rows if name not in entries]
     return Changes(tuple(failed), tuple(noted), tuple(unavailable), tuple(drifted))

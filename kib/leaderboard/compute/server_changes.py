@@ -42,22 +42,31 @@ def server_entry(row: ArmRow, table: Table) -> ServerEntry | None:
     return {"reported": list(facts), "accuracy": (row.accuracy.mean, ends.low, ends.high)}
 
 
-def server_changes(table: Table, baseline: Mapping[str, ServerEntry | None]) -> dict[Block, str]:
-    """Return a clause about each block whose server has changed, during the run or since the baseline.
+def server_changes(table: Table, baseline: Mapping[str, ServerEntry | None]) -> dict[str, str]:
+    """Return a clause about each arm whose gain a server may have changed, by the id of the arm.
 
-    A server has changed since the baseline if base has a significantly different accuracy, and the server reports a
-    different model or configuration. `baseline` contains the stored entries by the id of the arm.
+    A gain depends on the server of the model that gave the answers of the arm, and on the server of the arm's
+    reference. A server has changed during the run if it served several models or drifted. The server of base has
+    changed since the baseline if base has a significantly different accuracy, and the server reports a different model
+    or configuration. `baseline` contains the stored entries by the id of the arm.
     """
-    served = dict(_served_models(table))
-    return {
-        **dict(_changes_since(table, baseline)),
+    clauses: dict[tuple[Block, str | None], str] = {
+        **{(block, None): clause for block, clause in _changes_since(table, baseline)},
         **{
-            block: f"the endpoint served several models while kib measured: {', '.join(names)}"
-            for block, names in served.items()
+            answered: f"the endpoint served several models while kib measured: {', '.join(names)}"
+            for answered, names in _served_models(table)
             if len(names) > 1
         },
-        **dict(_drifts(table)),
+        **{(block, None): clause for block, clause in _drifts(table)},
     }
+    trained_as = {(block_of(row), row.arm): row.trained_as for row in table.rows}
+    found: dict[str, str] = {}
+    for row in table.rows:
+        block = block_of(row)
+        for model in (row.trained_as, trained_as.get((block, str(row.reference)))):
+            if clause := clauses.get((block, model)):
+                found[f"{row.benchmark}/{row.place}"] = clause
+    return found
 
 
 def _changes_since(table: Table, baseline: Mapping[str, ServerEntry | None]) -> Iterator[tuple[Block, str]]:
@@ -76,13 +85,17 @@ def _changes_since(table: Table, baseline: Mapping[str, ServerEntry | None]) -> 
             yield block_of(row), clause
 
 
-def _served_models(table: Table) -> Iterator[tuple[Block, list[str]]]:
-    found: dict[Block, dict[str, None]] = {}
+def _served_models(table: Table) -> Iterator[tuple[tuple[Block, str | None], list[str]]]:
+    """Yield the names under which a server reported a model; None stands for the model of the block itself.
+
+    A model trained elsewhere has a name of its own, which is therefore never compared with the name of its base.
+    """
+    found: dict[tuple[Block, str | None], dict[str, None]] = {}
     for row in table.rows:
         for number in row.environments:
             if name := table.environments[number].packages.get(SERVED_MODEL):
-                found.setdefault(block_of(row), {})[name] = None
-    yield from ((block, sorted(names)) for block, names in found.items())
+                found.setdefault((block_of(row), row.trained_as), {})[name] = None
+    yield from ((answered, sorted(names)) for answered, names in found.items())
 
 
 def _drifts(table: Table) -> Iterator[tuple[Block, str]]:
