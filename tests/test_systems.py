@@ -155,6 +155,8 @@ def test_existing_plans_are_unchanged(bench):
     ("method", "words"),
     [
         ('retrieve = "words"', "methods.ours.retrieve: `retrieve` and `system` exclude each other"),
+        ('trained_as = "m"', "methods.ours.trained_as: `trained_as` and `system` exclude each other"),
+        ("cost = { money = 1.0 }", "methods.ours.cost: `cost` and `system` exclude each other"),
         ("top_k = [1]", "methods.ours.top_k: `top_k` and `system` exclude each other"),
         ('choose = "validation"', "methods.ours.choose: `choose` and `system` exclude each other"),
         ('models = ["m", "n"]', "methods.ours.models: a system does not use the models of this file; set `models` to"),
@@ -189,6 +191,14 @@ def test_several_models_need_a_choice(ours):
         encoding="utf-8",
     )
     assert [one.cell.model for one in bench.plan().cells if one.weights.system] == ["n"]
+
+
+def test_a_model_trained_elsewhere_is_no_base_of_a_system(ours):
+    """A model that a `trained_as` names is not counted among the models whose base a system may be compared with."""
+    bench = ours()
+    trained = '\n[models.n]\nplugin = "toy"\nseed = 1\n\n[methods.ft]\ntrained_as = "n"\n'
+    bench.spec.write_text(bench.spec.read_text(encoding="utf-8") + trained, encoding="utf-8")
+    assert [one.cell.model for one in bench.plan().cells if one.weights.system] == ["m"]
 
 
 def test_the_answers_do_not_depend_on_the_model(ours):

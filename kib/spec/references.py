@@ -51,10 +51,13 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
     models = {table.name: table for table in _of(tables, "models", ModelTable)}
     for method in methods:
         yield from _check_method(method)
+        bases = measured_models(method, methods, names["models"])
+        if method.system is not None:
+            yield from _check_system(method, bases)
+            continue
         if method.trained_as in names["models"]:
-            yield from _check_trained_elsewhere(method, measured_models(method, methods, names["models"]), models)
+            yield from _check_trained_elsewhere(method, bases, models)
         yield from _check_cost(method, methods)
-        yield from _check_system(method, names["models"])
     for corpus in _of(tables, "corpora", CorpusTable):
         yield from _check_chunk(corpus, names["models"])
     for task in _of(tables, "tasks", TaskTable):
@@ -141,16 +144,14 @@ def _method_references(table: MethodTable) -> Iterator[tuple[KeyPath, str, str]]
             yield (*path, kind, number), kind, name
 
 
-def _check_system(table: MethodTable, models: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the mistakes in a method with a system: other ways to provide knowledge, and several models."""
+def _check_system(table: MethodTable, bases: Sequence[str]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the mistakes in a method with a system: other ways to provide knowledge, and several bases."""
     path = ("methods", table.name)
-    if table.system is None:
-        return
-    for key in sorted({"train", "retrieve", "top_k", "choose"} & table.model_fields_set):
+    for key in sorted({"train", "trained_as", "retrieve", "top_k", "choose", "cost"} & table.model_fields_set):
         yield (*path, key), f"`{key}` and `system` exclude each other, because a system answers questions on its own"
-    if len(table.models or models) > 1:
+    if len(bases) > 1:
         where: KeyPath = path if table.models is None else (*path, "models")
-        example = show_value(next(iter(table.models or models)))
+        example = show_value(bases[0])
         message = (
             "a system does not use the models of this file; set `models` to the one model whose base the system is "
             f"compared with, for example `models = [{example}]`"

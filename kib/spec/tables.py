@@ -457,7 +457,11 @@ class MethodTable(Table):
         None, description="also report the best `top_k`, chosen on the tasks' validation questions"
     )
     system: str | None = Field(
-        None, description="the system that answers the questions; excludes `train`, `retrieve`, `top_k` and `choose`"
+        None,
+        description=(
+            "the system that answers the questions; excludes `train`, `trained_as`, `retrieve`, `top_k`, `choose` and "
+            "`cost`"
+        ),
     )
     tasks: Names | None = Field(None, description="the tasks on which the method is measured; default: all tasks")
     models: Names | None = Field(
