@@ -205,6 +205,28 @@ def test_contract(service):
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'url = "http://127.0.0.1/ask?api_key={KEY}"',
+        f'url = "http://127.0.0.1/ask#{KEY}"',
+        f'url = "http://user:{KEY}@127.0.0.1/ask"',
+        f'url = "http://127.0.0.1/ask"\napi_key_header = "X: {KEY}"',
+        f'url = "http://127.0.0.1/ask"\napi_key_scheme = "Bearer {KEY}"',
+        f'url = "http://127.0.0.1/ask"\napi_key_env = "sk {KEY}"',
+        f'url = "http://127.0.0.1/ask"\nheaders = {{ Authorization = "Bearer {KEY}" }}',
+        f'url = "http://127.0.0.1/ask"\nrequest = {{ q = "{{{{ question }}}}", api_key = "{KEY}" }}',
+    ],
+)
+def test_a_credential_in_the_file_is_not_printed(halls, service, line):
+    """A credential in the benchmark file is an error that does not quote the credential."""
+    change(halls, f'url = "{service.url}"', line)
+    result = halls.call("check", "--no-probe", halls.spec)
+    assert result.exit_code == 2
+    assert "systems.ours" in result.output
+    assert KEY not in result.output
+
+
 # Requests
 
 

@@ -88,8 +88,8 @@ class HttpOptions(Options):
         parse_address(url)
         if "?" in url or "#" in url:
             raise ValueError(
-                'expected a URL without query and fragment; with `method = "GET"`, the keys of `request` are the '
-                "parameters"
+                'expected a URL without query and fragment, got one with either; with `method = "GET"`, the keys of '
+                "`request` are the parameters; store a credential in the environment variable that `api_key_env` names"
             )
         return url
 
@@ -97,14 +97,14 @@ class HttpOptions(Options):
     @classmethod
     def _is_header(cls, name: str) -> str:
         if not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
-            raise ValueError("expected the name of a header, such as `X-Api-Key`")
+            raise ValueError("expected the name of a header, such as `X-Api-Key`, got a text that is none")
         return name
 
     @field_validator("api_key_scheme")
     @classmethod
     def _is_scheme(cls, scheme: str) -> str:
         if scheme and not HEADER.fullmatch(scheme):
-            raise ValueError("expected one word, such as `Bearer`")
+            raise ValueError("expected one word, such as `Bearer`, got a text with other characters")
         return scheme
 
     @field_validator("headers")
