@@ -457,6 +457,16 @@ def test_a_benchmark(halls, service):
     assert len(service.requests) == COUNT
 
 
+def test_empty_answers_are_counted(halls, service):
+    """Answers without text are counted above the table and in the cell; without such answers, nothing is stored."""
+    service.faults = [(200, {}, '{"answer": " "}')] * 2
+    assert halls.call("run", halls.spec).exit_code == 0
+    assert halls.results.cell(halls.cells()["m/ours/halls,0-shot"]).empty_answers == 2
+    assert f"m/ours/halls,0-shot: 2 of {COUNT} answers are empty" in flat(halls.call("leaderboard", "service"))
+    base = halls.results.cell_folder(halls.cells()["m/base/halls,0-shot"]) / "cell.json"
+    assert "empty_answers" not in base.read_text(encoding="utf-8")
+
+
 def test_a_new_version_is_measured_again(halls, service):
     """All questions are asked again after a change of `version`, but not after a change of `timeout`."""
     halls.call("run", halls.spec)

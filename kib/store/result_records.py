@@ -230,6 +230,7 @@ class CellResult:
     answers: AnswerCounts | None = None  # None: the options of the questions are scored
     judging: JudgingRecord | None = None  # None: no judge grades the task
     system: SystemReport | None = None  # None: a model answered the questions
+    empty_answers: Count = 0  # the number of generated answers without any text
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,7 @@ def cell_to_json(result: CellResult) -> dict[str, Any]:
         del training["open_pairs"]
     fields = {**asdict(result), "training": training}
     # as in results without written answers
-    absent = {key for key in ("other_metrics", "answers", "judging", "system") if not fields[key]}
+    absent = {key for key in ("other_metrics", "answers", "judging", "system", "empty_answers") if not fields[key]}
     absent |= {"output_tokens"} if result.output_tokens is None else set()
     return {key: one for key, one in fields.items() if key not in absent}
 

@@ -163,6 +163,7 @@ def summarise_scores(
         metric=rendered_task.metric,
         other_metrics=_other_means(rendered_task.metrics[1:], scores),
         answers=_count_answers(scores),
+        empty_answers=sum(score.output is not None and not score.output.strip() for score in scores),
         environments=environments,
         prompt_tokens=tokens,
         flops=None if tokens is None or parameters is None else 2.0 * parameters * tokens,

@@ -162,6 +162,16 @@ def test_empty_answers_have_a_remark(model, server, message, finish, remark):
 # Benchmarks
 
 
+def test_empty_answers_are_counted_above_the_table(chats, kib, server):
+    """The table counts the empty answers of each row, and `kib show` states the reason."""
+    refused = {"choices": [{"message": {"content": "", "refusal": "No."}, "finish_reason": "stop"}]}
+    server.faults = [(200, {}, json.dumps(refused))] * 2
+    assert chats().exit_code == 0
+    table = " ".join(kib("leaderboard", "results/chats").stdout.split())
+    assert f"gpt/base/halls,0-shot: 2 of {QUESTIONS} answers are empty" in table
+    assert "because the model refused to answer" in kib("show", "gpt/base").stdout
+
+
 def test_a_benchmark(chats, server):
     """Each prompt is asked once as a chat, with passages in the last message, and the cell records the endpoint."""
     server.about = {"model": "m-2024", "system_fingerprint": "fp-1"}
