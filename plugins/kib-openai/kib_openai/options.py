@@ -241,6 +241,10 @@ class ModelOptions(EndpointOptions):
     reasoning_tokens: int = Field(
         0, ge=0, description="number of tokens for the model's reasoning, in addition to the tokens of an answer"
     )
+    version: str | Annotated[None, NotInIdentity] = Field(
+        None,
+        description="any text that names the version of the model; if it changes, all questions are asked again",
+    )
 
     @model_validator(mode="after")
     def _stop_is_not_extra(self) -> Self:

@@ -12,6 +12,7 @@ from kib.errors import InputError, MissingAnswersError
 from kib.harness.requests import answer, answer_each
 from kib.interfaces import ChatOnlyModel, CheckedModel, Model, ProbedModel, SeparateBackend
 from kib.records import Request, ServedAnswer
+from kib.spec.options import identity_options
 from kib.testing import check_model, check_options, check_plugin, check_recipients, make_plugin
 from kib_openai.model import OpenAIChatModel
 
@@ -159,7 +160,35 @@ def test_empty_answers_have_a_remark(model, server, message, finish, remark):
     assert re.search(remark, note)
 
 
+def test_identity_of_a_model_with_a_version(model):
+    """The version belongs to the identity; a model without a version keeps the identity that it always had."""
+    plain, second = (identity_options(model(**more).options) for more in ({}, {"version": "2"}))
+    assert "version" not in plain
+    assert second == {**plain, "version": "2"}
+
+
 # Benchmarks
+
+
+def test_a_new_version_asks_all_questions_again(chats, kib, server):
+    """If the endpoint has served two models, no row is comparable until a new `version` asks all questions again."""
+
+    def rows():
+        return json.loads(kib("leaderboard", "results/chats", "--format", "json").stdout)["rows"]
+
+    def write(body):
+        server.about = {"model": "m-1" if len(server.bodies) <= QUESTIONS else "m-2"}
+        return reader(body)
+
+    server.write = write
+    spec = Path("chats.toml")
+    spec.write_text(spec.read_text().replace("retries = 0", "retries = 0\nconcurrency = 1"))
+    assert chats().exit_code == 0
+    assert [row["reason"] for row in rows()] == ["", "served model m-2 against m-1"]
+    spec.write_text(spec.read_text().replace("retries = 0", 'retries = 0\nversion = "2"'))
+    assert chats().exit_code == 0
+    assert len(server.bodies) == 4 * QUESTIONS
+    assert [row["gain"] for row in rows()] == [None, 1]
 
 
 def test_empty_answers_are_counted_above_the_table(chats, kib, server):
