@@ -85,7 +85,11 @@ class DamagedError(InputError):
 
 
 class NoAnswerError(InputError):
-    """A system did not answer one question; `unavailable` states whether the system could not be reached at all."""
+    """A system did not answer one question.
+
+    `unavailable` states whether the system cannot be reached, is overloaded or fails on its side, so that the question
+    may have an answer later.
+    """
 
     def __init__(self, message: str, *, unavailable: bool = False) -> None:
         super().__init__(message)

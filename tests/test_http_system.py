@@ -333,7 +333,6 @@ def test_requests_to_this_machine_use_no_proxy(monkeypatch, url, proxied):
         ((200, {}, '{"answer": "a", "c": 1.5}'), {"input_tokens": "c"}, "expected a whole number from 0, got 1.5"),
         ((200, {}, '{"answer": "a"}'), {"cost": "abs(answer)"}, "`cost` (abs(answer)): "),
         ((400, {}, '{"error": "too long"}'), {}, 'the system returned status 400: {"error": "too long"}'),
-        ((500, {}, "broken"), {}, "the system returned status 500: broken"),
         ((204, {}, ""), {}, "the system returned status 204"),
     ],
 )
@@ -391,12 +390,13 @@ def drip(handler):
     [
         (cut, {}, "the connection failed"),
         (drip, {"timeout": 0.3}, "did not finish its answer within 0.3 seconds"),
+        ((500, {}, "broken"), {}, "the system returned status 500: broken"),
         ((503, {}, "down"), {}, "the system returned status 503: down"),
         ((429, {"Retry-After": "9999"}, ""), {"retries": 3}, "the system returned status 429"),
     ],
 )
 def test_a_system_that_is_unavailable(ask, service, fault, options, words):
-    """A lost connection, a timeout and an overloaded system are reported as unavailable."""
+    """A lost connection, a timeout, an overloaded system and a fault of the system are reported as unavailable."""
     service.faults = [fault]
     with pytest.raises(NoAnswerError, match=words) as caught:
         ask(**options)
@@ -455,6 +455,24 @@ def test_a_benchmark(halls, service):
     assert all(line.gold == (True,) for line in halls.scores("m/ours/halls,0-shot"))
     assert halls.call("run", halls.spec).exit_code == 0
     assert len(service.requests) == COUNT
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 599])
+def test_the_exit_code_of_an_unavailable_system(halls, service, status):
+    """If a system is overloaded or fails on its side, the exit code is 5, and three questions in a row end the run."""
+    service.faults = [None, (status, {}, "")]
+    failed = halls.call("run", halls.spec)
+    assert failed.exit_code == 5
+    assert "1 question of 6 has no answer" in flat(failed)
+    service.faults = [(status, {}, "")]
+    assert halls.call("run", halls.spec).exit_code == 5
+    assert len(service.requests) == COUNT + 1
+    change(halls, "retries = 0", 'retries = 0\nversion = "2"')
+    service.faults = [(status, {}, "")] * COUNT
+    failed = halls.call("run", halls.spec)
+    assert failed.exit_code == 5
+    assert "the system was unavailable for 3 questions in a row" in flat(failed)
+    assert len(service.requests) == COUNT + 4
 
 
 def test_empty_answers_are_counted(halls, service):

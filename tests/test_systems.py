@@ -344,7 +344,7 @@ def test_a_question_without_an_answer_fails_only_its_cells(ours):
     ("options", "words", "asked"),
     [
         ('fails_on = "?"', "the first 3 questions have no answer", 3),
-        ('fault = "down"', "3 questions in a row did not reach the system", 3),
+        ('fault = "down"', "the system was unavailable for 3 questions in a row", 3),
         (
             'fault = "crash"',
             "systems.ours (toy, kib-toys 1.0), answering requests: ZeroDivisionError: the",

@@ -188,7 +188,7 @@ class LoadedHttpSystem:
         reason = f"the system returned status {status}{self._quoted(content)}"
         if may_succeed_later(status):
             wait = asked_wait(response.headers.get("retry-after", ""))
-            raise _RetryableError(reason, wait=wait, unavailable=status in (429, 502, 503, 504))
+            raise _RetryableError(reason, wait=wait, unavailable=status == 429 or status >= 500)
         if status in UNFIT_STATUSES or status < 300:
             raise NoAnswerError(f"{url}: {reason}")
         raise InputError(f"{url}: {reason}")

@@ -31,7 +31,7 @@ FIRST_QUESTIONS = 3
 """If none of this number of questions at the start has an answer, no further questions are asked."""
 
 MAX_UNAVAILABLE = 3
-"""The number of questions in a row that do not reach the system after which kib considers the system to be down."""
+"""The number of questions in a row without an answer after which kib considers an unavailable system to be down."""
 
 LAST_WAIT = 5.0
 """The maximum time to wait for the answers in flight after an interruption or an error, in seconds."""
@@ -78,8 +78,8 @@ class SystemBackend:
         self._system: LoadedSystem = locked.plugin.load()
         self._answered = answered_before
         self._failures: list[str] = []
-        self._unavailable = 0  # the number of questions in a row that did not reach the system
-        self._rejected = False  # whether a question reached the system, but has no answer
+        self._unavailable = 0  # the number of questions in a row for which the system was unavailable
+        self._rejected = False  # whether the system was available for a question, but has no answer
         self._in_flight = 0
 
     def release(self) -> None:
@@ -92,7 +92,7 @@ class SystemBackend:
 
         A question without an answer does not stop the others. Raises MissingAnswersError if such questions remain,
         InputError if the system answers none of the first questions or cannot be used at all, and
-        ServerUnavailableError if the system cannot be reached.
+        ServerUnavailableError if the system is unavailable for several questions in a row.
         """
         asked = [(str(one.args[0]), str(one.args[1].get(QUESTION_ID, ""))) for one in requests]
         waiting: SimpleQueue[int | None] = SimpleQueue()
@@ -157,7 +157,7 @@ class SystemBackend:
         self._rejected |= not result.unavailable
         if self._unavailable == MAX_UNAVAILABLE:
             raise ServerUnavailableError(
-                f"{result}; {MAX_UNAVAILABLE} questions in a row did not reach the system; {RESUME}"
+                f"{result}; the system was unavailable for {MAX_UNAVAILABLE} questions in a row; {RESUME}"
             )
         if not self._answered and len(self._failures) == FIRST_QUESTIONS:
             raise InputError(f"{self._failures[0]}; the first {FIRST_QUESTIONS} questions have no answer; {RESUME}")
