@@ -271,7 +271,7 @@ def check(spec: Path, results: Path, work: Path, trust_remote_code: bool, no_pro
         report = check_plan(plan, *_stores(plan, results, work), progress, probe=not no_probe)
     _print(report.text)
     if report.problems:
-        raise InputError("\n".join(report.problems))
+        raise (ServerUnavailableError if report.unavailable else InputError)("\n".join(report.problems))
 
 
 def _outlined(spec: Path, error: SpecError) -> SpecError:

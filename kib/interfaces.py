@@ -259,7 +259,7 @@ class ProbedModel(Protocol):
         """Send one short test request of each kind, and return the reason for every kind that the server cannot answer.
 
         A kind is a request type of lm-eval, such as "loglikelihood". The requests contain no text of the user. Raises
-        InputError if the model cannot be loaded, or if the server does not respond.
+        InputError if the model cannot be loaded, and ServerUnavailableError if the server does not respond.
         """
         ...
 

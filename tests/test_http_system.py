@@ -507,6 +507,10 @@ def test_check_asks_one_test_question(halls, service):
     assert f"systems.ours may send text to {service.url}" in result.output
     halls.call("check", halls.spec, "--no-probe")
     assert len(service.requests) == 1
+    service.faults = [(503, {}, "")]
+    unavailable = halls.call("check", halls.spec)
+    assert unavailable.exit_code == 5
+    assert f"Error: systems.ours: {service.url}: the system returned status 503 (1 cell)" in flat(unavailable)
     service.faults = [(200, {}, "<html>")]
     failed = halls.call("check", halls.spec)
     assert failed.exit_code == 2

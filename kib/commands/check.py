@@ -48,10 +48,14 @@ ANSWER = "(the answer of the model)"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The output of `kib check`, and the problems that would cause a run to fail."""
+    """The output of `kib check`, and the problems that would cause a run to fail.
+
+    `unavailable` states whether servers that do not answer are the only problems.
+    """
 
     text: str
     problems: tuple[str, ...]
+    unavailable: bool = False
 
 
 def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe: bool = True) -> Report:
@@ -77,8 +81,10 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
             advance(1)
     checked = _check_models(steps, problems)
     lines += [_row(prepared, _requested(plan, prepared.plan)) for prepared in ready]
-    lines += probe_servers(steps, ready, checked, problems) if probe else []
-    lines += probe_judges(steps, ready, problems) if probe else []
+    unavailable: set[str] = set()
+    if probe:
+        lines += probe_servers(steps, ready, checked, problems, unavailable)
+        lines += probe_judges(steps, ready, problems, unavailable)
     lines += [*_corpora(plan, work), *steps.gold_remarks, *_removed_characters(plan, work), *_probes(plan, work)]
     lines += [*_task_notes(plan, work), *_pair_forms(steps)]
     judged = ((cell.cell.task, remark) for cell in plan.cells for remark in judge_remarks(plan.lock, cell))
@@ -90,7 +96,7 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
         lines += ["", *_example(shown)] if shown else []
     lines += [line for prepared in _one_of_each_judge(ready) for line in ("", *_judge_example(steps, prepared))]
     counted_problems = tuple(f"{problem} ({counted(count, 'cell')})" for problem, count in problems.items())
-    return Report("\n".join(lines), counted_problems)
+    return Report("\n".join(lines), counted_problems, unavailable=set(problems) <= unavailable)
 
 
 def _corpora(plan: Plan, work: Work) -> list[str]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from kib.errors import KibError
+from kib.errors import KibError, NoAnswerError, ServerUnavailableError
 from kib.harness.server_backends import CAPABILITIES
 from kib.interfaces import ProbedJudge, ProbedModel, ProbedSystem
 from kib.plugins.resolve import Locked
@@ -22,9 +22,16 @@ TEST_ANSWER = AnswerToJudge("What is the capital of France?", ("Paris",), "It is
 
 
 def probe_servers(
-    steps: SharedSteps, ready: Sequence[PreparedCell], answerers: Sequence[Locked], problems: dict[str, int]
+    steps: SharedSteps,
+    ready: Sequence[PreparedCell],
+    answerers: Sequence[Locked],
+    problems: dict[str, int],
+    unavailable: set[str],
 ) -> list[str]:
-    """Send test requests to the servers of models and systems; return what they can do, and add to `problems`."""
+    """Send test requests to the servers of models and systems, and return what the servers can do.
+
+    Each problem is added to `problems` and, if it means that a server is unavailable, to `unavailable`.
+    """
     lines = []
     for locked in answerers:
         where = (locked.kind, locked.name)
@@ -34,25 +41,35 @@ def probe_servers(
                 lines += _probe_system(steps, locked) if cells else []
             else:
                 lines += _probe(steps, locked.name, cells, problems)
-        except KibError as error:
-            problems[f"{locked.kind}.{locked.name}: {error}"] = len(cells)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
-            problems[explain_error(steps.context.work, "testing servers", error)] = len(cells)
+            _add_problem(steps, locked, error, len(cells), problems, unavailable)
     return lines
 
 
-def probe_judges(steps: SharedSteps, ready: Sequence[PreparedCell], problems: dict[str, int]) -> list[str]:
-    """Ask the server of each judge for one verdict; return the verdicts, and add to `problems`."""
+def probe_judges(
+    steps: SharedSteps, ready: Sequence[PreparedCell], problems: dict[str, int], unavailable: set[str]
+) -> list[str]:
+    """Ask the server of each judge for one verdict, and return the verdicts; problems are added as above."""
     lines = []
     for name, cells in Counter(prepared.plan.judge for prepared in ready if prepared.plan.judge).items():
         locked = steps.plan.lock.get("judges", str(name))
         try:
             lines += _probe_judge(steps, locked)
-        except KibError as error:
-            problems[f"judges.{name}: {error}"] = cells
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is reported as in a run
-            problems[explain_error(steps.context.work, "testing servers", error)] = cells
+        except Exception as error:  # noqa: BLE001 - as above
+            _add_problem(steps, locked, error, cells, problems, unavailable)
     return lines
+
+
+def _add_problem(
+    steps: SharedSteps, locked: Locked, error: Exception, cells: int, problems: dict[str, int], unavailable: set[str]
+) -> None:
+    if not isinstance(error, KibError):
+        problems[explain_error(steps.context.work, "testing servers", error)] = cells
+        return
+    problem = f"{locked.kind}.{locked.name}: {error}"
+    problems[problem] = cells
+    if isinstance(error, ServerUnavailableError) or (isinstance(error, NoAnswerError) and error.unavailable):
+        unavailable.add(problem)
 
 
 def _probe_judge(steps: SharedSteps, locked: Locked) -> list[str]:
@@ -89,7 +106,10 @@ def _probe(steps: SharedSteps, name: str, cells: Sequence[PreparedCell], problem
     with steps.context.progress.step(f"testing {server}"), call_plugin(locked, "probe"):
         reasons = dict(plugin.probe(kinds))
         others = ["generate_until"] if reasons and "generate_until" not in kinds else []
-        reasons |= plugin.probe(others) if others else {}
+        try:
+            reasons |= plugin.probe(others) if others else {}
+        except ServerUnavailableError as error:
+            reasons |= dict.fromkeys(others, str(error))  # the reasons why a request failed remain
     for kind in kinds:
         if kind in reasons:
             tasks = list(dict.fromkeys(cell.plan.cell.task for cell in needed[kind]))

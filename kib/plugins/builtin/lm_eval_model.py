@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from kib.errors import InputError
+from kib.errors import InputError, ServerUnavailableError
 from kib.identity import digest, digest_file
 from kib.interfaces import NotInIdentity
 from kib.interfaces import Options as BaseOptions
@@ -291,7 +291,10 @@ class LmEvalModel:
         return found[0].address if found and self._sends_requests(self._backend()) else None
 
     def probe(self, kinds: Collection[str]) -> Mapping[str, str]:
-        """Send one test request of each kind to the server; return the reason for each kind without a valid answer."""
+        """Send one test request of each kind to the server; return the reason for each kind without a valid answer.
+
+        Raises ServerUnavailableError if kib cannot connect to the server.
+        """
         from kib.harness.backends import free
         from kib.harness.server_backends import send_test_requests, why_unreachable
 
@@ -301,8 +304,9 @@ class LmEvalModel:
         finally:
             free(lm)
         # a backend may fail before it connects, for example without a tokenizer, and hide that the server is down
-        unreachable = why_unreachable(self.probed_server() or "") if reasons else ""
-        return dict.fromkeys(reasons, unreachable) if unreachable else reasons
+        if reasons and (unreachable := why_unreachable(self.probed_server() or "")):
+            raise ServerUnavailableError(unreachable)
+        return reasons
 
     def _backend(self) -> type["LM"]:
         """Return the class of the backend; raise InputError if lm-eval has no such backend or a package is missing."""

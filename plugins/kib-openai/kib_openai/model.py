@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from kib.errors import InputError, KibError
+from kib.errors import InputError, KibError, ServerUnavailableError
 from kib.interfaces import Options
 from kib.records import Recipient, Weights
 from kib.support.chat_messages import chat_as_text
 from kib_openai.chat_backend import ChatBackend, ModelRequest
-from kib_openai.endpoint import Endpoint, api_key
+from kib_openai.endpoint import RESUME, Endpoint, UnansweredRequestError, api_key
 from kib_openai.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -83,14 +83,20 @@ class OpenAIChatModel:
         return f"{self.options.base_url}/chat/completions"
 
     def probe(self, kinds: Collection[str]) -> Mapping[str, str]:
-        """Send one test request without retries if text is needed; log-probabilities are refused without a request."""
+        """Send one test request without retries if text is needed; log-probabilities are refused without a request.
+
+        Raises ServerUnavailableError if the endpoint does not answer, and no log-probabilities are needed.
+        """
         reasons = dict.fromkeys(set(kinds) - {"generate_until"}, TEXT_ONLY)
         if "generate_until" in kinds:
             endpoint = Endpoint(self.options.model_copy(update={"retries": 0}))
             try:
                 endpoint.send(TEST.body(self.options))
             except KibError as error:
-                reasons["generate_until"] = endpoint.without_key(str(error))
+                said = endpoint.without_key(str(error)).removesuffix(f"; {RESUME}")
+                if isinstance(error, ServerUnavailableError | UnansweredRequestError) and not reasons:
+                    raise ServerUnavailableError(said) from error
+                reasons["generate_until"] = said
             finally:
                 endpoint.close()
         return reasons

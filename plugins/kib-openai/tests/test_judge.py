@@ -291,6 +291,17 @@ def test_repeated_answers_are_judged(server, kib, tmp_path):
     assert "of 5 right" in kib("show", "base").output  # the name of an arm denotes its test questions
 
 
+def test_a_judge_that_is_unavailable_is_found_before_the_run(server, kib, tmp_path):
+    """If only the judge's server does not answer, `kib check` ends with exit code 5 and does not say how to resume."""
+    for name, text in judged_spec(server).items():
+        (tmp_path / name).write_text(text)
+    server.rejects = lambda body: (503, {}, "") if body["model"] == "gpt-j" else None
+    checked = kib("check", "judged.toml")
+    assert checked.exit_code == 5
+    assert "judges.grader: " in checked.output
+    assert "resume" not in checked.output
+
+
 def test_a_missing_key_of_the_judge_is_found_before_the_run(server, kib, tmp_path):
     """`kib check` reports a judge without its key, and names the table and the variable."""
     for name, text in judged_spec(server, 'api_key_env = "JUDGE_API_KEY"').items():

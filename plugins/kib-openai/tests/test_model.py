@@ -364,6 +364,25 @@ def test_the_model_reads_only_chats(chats):
     assert "models.gpt.chat_template: expected true, because this model reads only chats" in result.output
 
 
+@pytest.mark.parametrize("status", [429, 500])
+def test_check_of_an_endpoint_that_is_unavailable(chats, server, status):
+    """If the endpoint does not answer the test request, `kib check` says so, not how to resume, with exit code 5."""
+    server.faults = [(status, {}, "")]
+    result = chats("check")
+    assert result.exit_code == 5
+    assert "Error: models.gpt: " in result.stderr
+    assert f"returned status {status} (2 cells)" in " ".join(result.stderr.split())
+    assert "resume" not in result.output
+    spec = Path("chats.toml")
+    spec.write_text(spec.read_text().replace('scoring = "contains"\n', ""))
+    row = {"question": "Who?", "options": ["a", "b"], "answer": "A", "document": "pump-0"}
+    Path("halls.jsonl").write_text(json.dumps(row))
+    server.faults = [(status, {}, "")]
+    result = chats("check")
+    assert result.exit_code == 2
+    assert "a chat endpoint returns no log-probabilities" in result.stderr
+
+
 def test_a_missing_key(chats, monkeypatch):
     """Without the API key, `kib check` fails with the name of the environment variable."""
     monkeypatch.delenv("OPENAI_API_KEY")
