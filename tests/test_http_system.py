@@ -197,6 +197,8 @@ def test_contract(service):
             {"url": "http://127.0.0.1/a", "headers": {"X": "a\r\nY: b"}},
             {"url": "http://127.0.0.1/a", "answer": "sources[*"},
             {"url": "http://127.0.0.1/a", "answer": ""},
+            {"url": "http://127.0.0.1/a", "answer": "uper(answer)"},
+            {"url": "http://127.0.0.1/a", "passages": "sources[*].to_text(@)"},
             {"url": "http://127.0.0.1/a", "api_key_env": "sk-123"},
             {"url": "http://127.0.0.1/a", "api_key_header": "X: y"},
             {"url": "http://127.0.0.1/a", "method": "GET", "request": {"q": ["{{ question }}"]}},
@@ -225,6 +227,14 @@ def test_a_credential_in_the_file_is_not_printed(halls, service, line):
     assert result.exit_code == 2
     assert "systems.ours" in result.output
     assert KEY not in result.output
+
+
+def test_an_unknown_function_in_a_path(halls):
+    """A JMESPath that calls an unknown function is an error with the line of its key before anything is sent."""
+    change(halls, "sources[*].text", "sources[*].uper(text)")
+    result = halls.call("check", "--no-probe", halls.spec)
+    assert result.exit_code == 2
+    assert ":16: systems.ours.passages: unknown function uper(); known: abs, avg, ceil, contains" in flat(result)
 
 
 # Requests
@@ -319,13 +329,17 @@ def test_requests_to_this_machine_use_no_proxy(monkeypatch, url, proxied):
             "expected JSON, got text/html: <h1>Welcome</h1>",
         ),
         ((200, {}, "{"), {}, "expected JSON, got a different format: {"),
-        ((200, {}, ""), {}, "expected JSON, got a different format"),
+        ((200, {"Content-Type": "application/json"}, " "), {}, "expected JSON, got an empty response"),
         ((200, {}, '{"text": 1}'), {}, r"`answer` (answer): the response contains no such value; its keys: 'text'"),
-        ((200, {}, '{"answer": null}'), {}, "the response contains no such value; its keys: 'answer'"),
+        ((200, {}, '{"answer": null}'), {}, "`answer` (answer): expected text, but the value is null"),
+        ((200, {}, '{"a": {"b": 1}}'), {"answer": "a.c"}, "the response contains no such value; its keys: 'a'"),
         ((200, {}, '{"answer": ["a"]}'), {}, "`answer` (answer): expected text, got a list"),
         ((200, {}, '{"answer": {"a": 1}}'), {}, "expected text, got an object"),
         ((200, {}, '{"answer": 42}'), {}, "expected text, got 42"),
-        ((200, {}, "[1]"), {}, "expected text, got nothing"),
+        ((200, {}, "[1]"), {}, "the response is a list, not an object with such a value"),
+        ((200, {}, "7"), {}, "the response is 7, not an object with such a value"),
+        ((200, {}, "null"), {}, "the response is null, not an object with such a value"),
+        ((200, {}, '"Hall 7"'), {}, "the response is 'Hall 7', not an object with such a value"),
         ((200, {}, '{"answer": "a", "s": "b"}'), {"passages": "s"}, "expected a list of texts or ids, got 'b'"),
         ((200, {}, '{"answer": "a", "s": [{}]}'), {"passages": "s"}, "got a list with an object"),
         ((200, {}, '{"answer": "a", "c": "1 €"}'), {"cost": "c"}, "`cost` (c): expected a number from 0, got '1 €'"),

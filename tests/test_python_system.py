@@ -176,7 +176,7 @@ def test_check_imports_the_function_without_calling_it(halls):
     [
         ("return [question]", r":1: the function returned list; expected text or a mapping"),
         ("return None", r":1: the function returned NoneType; expected text"),
-        ("return {'text': 1}", r":1: the function returned an unknown key; known: answer"),
+        ("return {'text': 1}", r":1: the function returned the unknown key 'text'; known: answer"),
         ("return {}", r":1: the function returned `answer`: expected text, got nothing"),
         ("return {'answer': 'a', 'passages': 'b'}", r"`passages`: expected a list of texts"),
         ("return {'answer': 'a', 'cost': -1}", r"`cost`: expected a number from 0, got -1"),
@@ -218,6 +218,22 @@ def test_a_missing_module(halls):
     result = halls.call("run", halls.spec, FLAG)
     assert result.exit_code == 2
     assert "systems.ours: `function`: no module halls_system (halls_system.py) in the folder of" in result.output
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"), [("nowhere", "no such folder"), ("halls.jsonl", "this is a file; expected a")]
+)
+def test_a_missing_folder(halls, folder, words):
+    """A folder that does not exist is reported with the line of its key, and so is a folder without the module."""
+    text = halls.spec.read_text(encoding="utf-8")
+    (halls.folder / "empty").mkdir()
+    for name, said in ((folder, words), ("empty", "empty or in the environment")):
+        halls.spec.write_text(text.replace("[methods.base]", f'folder = "{name}"\n[methods.base]'), encoding="utf-8")
+        line = halls.spec.read_text(encoding="utf-8").splitlines().index(f'folder = "{name}"') + 1
+        result = halls.call("run", halls.spec, FLAG)
+        assert result.exit_code == 2
+        assert f":{line}: systems.ours.folder: " in result.output
+        assert said in " ".join(result.output.split())
 
 
 def test_invalid_syntax(halls):

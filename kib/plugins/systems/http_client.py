@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from kib.errors import InputError, NoAnswerError
 from kib.plugins.systems.http_options import PATHS, HttpOptions
-from kib.plugins.systems.reported_fields import answer_of_fields
+from kib.plugins.systems.reported_fields import answer_of_fields, describe_value
 from kib.records import ServedAnswer
 from kib.support.phrases import join, shortened
 from kib.support.recipients import parse_address, require_allowed
@@ -201,7 +201,7 @@ class LoadedHttpSystem:
             value = json.loads(content)
         except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "").partition(";")[0].strip()
-            got = f"{kind or 'a different format'}{self._quoted(content)}"
+            got = f"{kind or 'a different format'}{self._quoted(content)}" if content.strip() else "an empty response"
             raise NoAnswerError(f"{self.options.url}: expected JSON, got {got}") from None
         fields = {}
         for name, path in self._paths.items():
@@ -210,9 +210,8 @@ class LoadedHttpSystem:
             except (JMESPathError, RecursionError) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise NoAnswerError(f"{self._where(name)}: {shortened(reason, SHOWN_CHARACTERS)}") from error
-        if fields["answer"] is None and isinstance(value, dict):
-            keys = join([repr(shortened(key)) for key in list(value)[:10]]) or "none"
-            raise NoAnswerError(f"{self._where('answer')}: the response contains no such value; its keys: {keys}")
+        if fields["answer"] is None:
+            raise NoAnswerError(f"{self._where('answer')}: {_why_absent(value, self.options.answer)}")
         return fields
 
     def _where(self, name: str) -> str:
@@ -224,6 +223,16 @@ class LoadedHttpSystem:
         text = content[: 4 * SHOWN_CHARACTERS + len(self._key)].decode("utf-8", "replace")
         text = " ".join((text.replace(self._key, "…") if self._key else text).split())
         return f": {shortened(text, SHOWN_CHARACTERS)}" if text else ""
+
+
+def _why_absent(value: Any, path: str) -> str:
+    """Return the reason why the value of a response has nothing at a path."""
+    if not isinstance(value, dict):
+        return f"the response is {'null' if value is None else describe_value(value)}, not an object with such a value"
+    if path in value:
+        return "expected text, but the value is null"
+    keys = join([repr(shortened(key)) for key in list(value)[:10]]) or "none"
+    return f"the response contains no such value; its keys: {keys}"
 
 
 def _pool(options: HttpOptions) -> "PoolManager":

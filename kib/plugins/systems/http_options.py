@@ -1,7 +1,7 @@
 """The keys of `[systems.NAME]` with `plugin = "http"`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from kib.interfaces import NotInIdentity, Options
 from kib.records import Recipient
 from kib.support.credentials import CredentialVariable, looks_like_credential
-from kib.support.phrases import join
+from kib.support.phrases import join, offer
 from kib.support.recipients import parse_address
 from kib.support.templates import TemplateFailedError, template_variables
 
@@ -125,12 +125,15 @@ class HttpOptions(Options):
         if path is not None:
             from jmespath import compile as compile_path
             from jmespath.exceptions import JMESPathError
+            from jmespath.functions import Functions
 
             try:
-                compile_path(path)
+                called = set(_functions_in(compile_path(path).parsed))
             except (JMESPathError, RecursionError) as error:
                 reason = (str(error).splitlines() or [""])[0]
                 raise ValueError(f"expected a JMESPath such as `sources[*].text`: {reason}") from error
+            if unknown := sorted(called - Functions.FUNCTION_TABLE.keys()):
+                raise ValueError(f"unknown function {unknown[0]}(); {offer(unknown[0], Functions.FUNCTION_TABLE)}")
         return path
 
     @field_validator("request")
@@ -169,6 +172,14 @@ def templates_in(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from templates_in(one)
+
+
+def _functions_in(node: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the name of each function that a parsed JMESPath calls."""
+    if node["type"] == "function_expression":
+        yield node["value"]
+    for child in node["children"]:
+        yield from _functions_in(child)
 
 
 def _keys_in(value: Any) -> Iterator[str]:

@@ -11,10 +11,11 @@ from kib.identity import digest, digest_file
 __all__ = ["find_module", "source_digest"]
 
 
-def find_module(module: str, folder: Path) -> Path:
+def find_module(module: str, folder: Path, where: Path | str) -> Path:
     """Return the file of a module, which is in `folder` or else in the environment; packages are not imported.
 
-    Raises InputError if there is no such module, or if it is not written in Python.
+    `where` is the folder in the words of an error message. Raises InputError if there is no such module, or if it is
+    not written in Python.
     """
     top, *inner = module.split(".")
     file = _in_folder(folder, [top, *inner])
@@ -22,9 +23,7 @@ def find_module(module: str, folder: Path) -> Path:
         file = _in_environment(top, inner)
     if file is None:
         path = "/".join([top, *inner])
-        raise InputError(
-            f"`function`: no module {module} ({path}.py) in the folder of the benchmark file or in the environment"
-        )
+        raise InputError(f"`function`: no module {module} ({path}.py) in {where} or in the environment")
     return file.resolve()
 
 

@@ -16,7 +16,7 @@ from kib.interfaces import Options as BaseOptions
 from kib.plugins.systems.python_source import find_module, source_digest
 from kib.plugins.systems.reported_fields import FIELDS, answer_of_fields
 from kib.records import ServedAnswer
-from kib.support.phrases import offer
+from kib.support.phrases import offer, shortened
 
 __all__ = ["LoadedPythonSystem", "PythonSystem"]
 
@@ -73,8 +73,17 @@ class PythonSystem:
 
     def fingerprint(self) -> str:
         """Return the digest of the source code, without running the code; raise InputError if it is missing."""
-        module = self.options.function.partition(":")[0]
-        return source_digest(module, find_module(module, self.options.search_folder))
+        folder, module = self.options.folder, self.options.function.partition(":")[0]
+        if folder is not None and not folder.is_dir():
+            raise InputError(
+                f"{folder}: {'this is a file; expected a folder' if folder.exists() else 'no such folder'}"
+            )
+        return source_digest(module, self._find_module(module))
+
+    def _find_module(self, module: str) -> Path:
+        """Return the file of a module; raise InputError that names the folders in which it is not."""
+        where = self.options.folder or "the folder of the benchmark file"
+        return find_module(module, self.options.search_folder, where)
 
     def reads_ids(self) -> bool:
         """Return False, because the function reads only the text of a question."""
@@ -87,7 +96,7 @@ class PythonSystem:
     def load(self) -> "LoadedPythonSystem":
         """Import the module and return its function. Raises InputError if the function cannot be used."""
         module, _, name = self.options.function.partition(":")
-        file, folder = find_module(module, self.options.search_folder), str(self.options.search_folder.resolve())
+        file, folder = self._find_module(module), str(self.options.search_folder.resolve())
         if folder not in sys.path:
             sys.path.insert(0, folder)
         try:
@@ -130,7 +139,10 @@ class LoadedPythonSystem:
             raise NoAnswerError(f"{self._place}: the function returned {got}; expected text or a mapping with `answer`")
         unknown = [str(key) for key in value if key not in FIELDS]
         if unknown:
-            raise NoAnswerError(f"{self._place}: the function returned an unknown key; {offer(unknown[0], FIELDS)}")
+            raise NoAnswerError(
+                f"{self._place}: the function returned the unknown key {shortened(unknown[0])!r}; "
+                f"{offer(unknown[0], FIELDS)}"
+            )
         return answer_of_fields(value, lambda name: f"{self._place}: the function returned `{name}`")
 
 

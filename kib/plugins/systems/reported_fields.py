@@ -8,7 +8,7 @@ from kib.errors import NoAnswerError
 from kib.records import ServedAnswer
 from kib.support.phrases import shortened
 
-__all__ = ["FIELDS", "answer_of_fields"]
+__all__ = ["FIELDS", "answer_of_fields", "describe_value"]
 
 FIELDS = ("answer", "passages", "cost", "seconds", "input_tokens", "output_tokens")
 """The fields of an answer; all fields except `answer` may be missing or None."""
@@ -21,7 +21,7 @@ def answer_of_fields(fields: Mapping[str, Any], where: Callable[[str], str]) -> 
     """
     answer = fields.get("answer")
     if not isinstance(answer, str):
-        raise NoAnswerError(f"{where('answer')}: expected text, got {_describe(answer)}")
+        raise NoAnswerError(f"{where('answer')}: expected text, got {describe_value(answer)}")
     read, written = (_number(fields, name, where, whole=True) for name in ("input_tokens", "output_tokens"))
     return ServedAnswer(
         value=_encodable(answer),
@@ -37,12 +37,12 @@ def _passages(value: Any, where: Callable[[str], str]) -> tuple[str, ...] | None
     if value is None:
         return None
     if not isinstance(value, list | tuple):
-        raise NoAnswerError(f"{where('passages')}: expected a list of texts or ids, got {_describe(value)}")
+        raise NoAnswerError(f"{where('passages')}: expected a list of texts or ids, got {describe_value(value)}")
     names = []
     for one in value:
         if not isinstance(one, str | int) or isinstance(one, bool):
             raise NoAnswerError(
-                f"{where('passages')}: expected a list of texts or ids, got a list with {_describe(one)}"
+                f"{where('passages')}: expected a list of texts or ids, got a list with {describe_value(one)}"
             )
         names.append(_encodable(str(one)))
     return tuple(names)
@@ -54,11 +54,11 @@ def _number(fields: Mapping[str, Any], name: str, where: Callable[[str], str], *
         return None
     kinds, noun = (int, "a whole number") if whole else (int | float, "a number")
     if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
-        raise NoAnswerError(f"{where(name)}: expected {noun} from 0, got {_describe(value)}")
+        raise NoAnswerError(f"{where(name)}: expected {noun} from 0, got {describe_value(value)}")
     return value
 
 
-def _describe(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Return a value in words, quoting numbers and texts."""
     if value is None:
         return "nothing"
