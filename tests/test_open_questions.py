@@ -75,6 +75,12 @@ def test_a_question_may_name_its_probe(tmp_path):
         ({"answer": ""}, "answer: expected a text or a number, or a list in `answers`, got ''"),
         ({"answer": True}, "answer: expected a text or a number, or a list in `answers`, got True"),
         ({"answer": ["x"]}, "answer: expected a text or a number, or a list in `answers`, got ['x']"),
+        ({"answer": "\u200b\u00ad"}, "answer: expected text, got only invisible characters"),
+        ({"answers": ["x", "\u200b"]}, "answers: expected text, got only invisible characters"),
+        (
+            {"options": ["x", "\u200b"], "answer": "A"},
+            "options: expected text, got only invisible characters",
+        ),
         ({"answers": "x"}, "answers: expected a list of non-empty texts, got 'x'"),
         ({"answers": ["x", " "]}, "answers: expected a list of non-empty texts, got ['x', '']"),
         ({"answers": ["x"], "answer": "x"}, "answers: the question has `answer` too; remove one of the two fields"),

@@ -13,12 +13,14 @@ from kib.errors import InputError
 from kib.interfaces import Task
 from kib.plugins.builtin.questions_file_task import FileTask
 from kib.records import Gold, Question
+from kib.support.characters import remove_invisible
 from kib.support.ids import normal_id
 from kib.support.question_text import trimmed
 from kib.testing import check_fingerprint, check_options, check_task, make_plugin
 
 SIGNS = st.characters(codec="utf-8") | st.sampled_from("\u2028\u2029\x85\x0b\x0c\n\r\",;\\'\t{}[]桥🚧é")
 FILLED = st.text(SIGNS, min_size=1, max_size=30).map(trimmed).filter(bool)
+VISIBLE = FILLED.filter(lambda text: bool(remove_invisible(text).strip()))
 NAME = FILLED.map(normal_id)
 GOLD = st.one_of(
     NAME.map(Gold),
@@ -29,11 +31,11 @@ GOLDS = st.lists(GOLD, max_size=3).map(tuple)
 
 @st.composite
 def questions(draw, gold=GOLDS):
-    options = tuple(draw(st.lists(FILLED, min_size=2, max_size=5, unique=True)))
+    options = tuple(draw(st.lists(VISIBLE, min_size=2, max_size=5, unique=True)))
     answer = draw(st.integers(0, len(options) - 1))
     group = draw(st.none() | NAME)
     name = draw(NAME.filter(str.isprintable))
-    return Question(name, draw(FILLED), options, answer, draw(gold), group)
+    return Question(name, draw(VISIBLE), options, answer, draw(gold), group)
 
 
 def as_json(question):

@@ -9,6 +9,7 @@ from kib.errors import InputError
 from kib.plugins.builtin.question_files.fields import FIELDS, GOLD_FIELDS, LocatedRow
 from kib.prompts import LETTERS
 from kib.records import Gold, Question
+from kib.support.characters import remove_invisible
 from kib.support.ids import normal_id
 from kib.support.phrases import shortened
 
@@ -37,7 +38,7 @@ class _Row:
         options = self._options() if self.row.get("options") is not None else ()
         return Question(
             id=self._id("id", number),
-            text=self._text("question"),
+            text=self._visible_text("question"),
             options=options,
             answer=self._answer(options) if options else None,
             accepted=() if unanswerable else self._accepted(has_options=bool(options)),
@@ -76,6 +77,16 @@ class _Row:
         self._check_characters(field, value)
         return value
 
+    def _visible_text(self, field: str, expected: str = "text") -> str:
+        """Return a text that a model reads or writes, unlike a name."""
+        text = self._text(field, expected=expected)
+        self._check_visible(field, text)
+        return text
+
+    def _check_visible(self, field: str, text: str) -> None:
+        if not remove_invisible(text).strip():
+            raise self._wrong(field, "expected text, got only invisible characters")
+
     def _check_characters(self, field: str, text: str) -> None:
         try:
             text.encode()
@@ -95,6 +106,7 @@ class _Row:
             )
         for option in value:
             self._check_characters("options", option)
+            self._check_visible("options", option)
         return tuple(value)
 
     def _answer(self, options: tuple[str, ...]) -> int:
@@ -132,6 +144,7 @@ class _Row:
             raise self._wrong("answers", f"expected a list of non-empty texts, got {several!r}{hint}")
         for text in several:
             self._check_characters("answers", text)
+            self._check_visible("answers", text)
         return tuple(dict.fromkeys(several))
 
     def _unanswerable(self) -> bool:
@@ -149,7 +162,7 @@ class _Row:
         value = self.row.get("answer")
         if type(value) in (int, float):
             return json.dumps(value)
-        return self._text("answer", expected="a text or a number, or a list in `answers`")
+        return self._visible_text("answer", expected="a text or a number, or a list in `answers`")
 
     def _gold(self) -> tuple[Gold, ...]:
         """Return the gold documents: one document, or several from a list of objects {document, start, end, quote}."""
