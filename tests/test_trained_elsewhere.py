@@ -88,6 +88,24 @@ def test_check_names_the_model_that_answers(tuned):
     assert "forecast for m-ft: " in text
 
 
+def test_check_names_methods_without_a_base(tuned):
+    """`kib check` names each method that has no gain, because no base is measured with the same model."""
+    assert "no gain over base" not in tuned.call("check", "bench.toml").stdout
+    text = tuned.spec.read_text(encoding="utf-8").replace("[methods.base]\n", '[methods.base]\nmodels = ["m-ft"]\n', 1)
+    tuned.spec.write_text(text, encoding="utf-8")
+    checked = tuned.call("check", "bench.toml").stdout
+    assert "methods.ft: no gain over base for m, because the plan has no base with the same model, task" in checked
+    assert "methods.base: no gain" not in checked
+
+
+def test_the_same_model_is_no_base(bench):
+    """If the model in `trained_as` has the plugin and the options of its base, the file is refused."""
+    bench.write_toy(model="seed = 7\n", more=TUNED)
+    with pytest.raises(SpecError, match="m-ft and m have the same plugin and options, so kib cannot tell") as caught:
+        bench.plan()
+    assert caught.value.mistakes[0].key == "methods.ft.trained_as"
+
+
 def test_an_unused_feature_changes_no_stored_file(tuned, bench):
     """Without `trained_as`, the stored plan and the JSON table contain no key of this feature."""
     bench.write_toy(model="seed = 1\n").run()

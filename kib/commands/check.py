@@ -86,7 +86,7 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
         lines += probe_servers(steps, ready, checked, problems, unavailable)
         lines += probe_judges(steps, ready, problems, unavailable)
     lines += [*_corpora(plan, work), *steps.gold_remarks, *_removed_characters(plan, work), *_probes(plan, work)]
-    lines += [*_task_notes(plan, work), *_pair_forms(steps)]
+    lines += [*_task_notes(plan, work), *_pair_forms(steps), *_without_base(plan)]
     judged = ((cell.cell.task, remark) for cell in plan.cells for remark in judge_remarks(plan.lock, cell))
     lines += dict.fromkeys(f"tasks.{task}: {remark}" for task, remark in judged)
     missing = [cell for cell in plan.cells if not results.has(cell.cell)]
@@ -196,6 +196,24 @@ def _task_notes(plan: Plan, work: Work) -> list[str]:
         for note in work.record("asked", step.identity).get("notes", ())
     }
     return list(notes)
+
+
+def _without_base(plan: Plan) -> list[str]:
+    """Return a sentence about each method with cells that no base is measured for, so that they have no gain."""
+
+    def block(cell: PlannedCell) -> tuple[str, str, int]:
+        return cell.cell.model, cell.cell.task, cell.cell.shots
+
+    bases = {block(cell) for cell in plan.cells if plan.spec.methods[cell.cell.method].is_base}
+    models: dict[str, dict[str, None]] = {}
+    for cell in plan.cells:
+        if block(cell) not in bases:
+            models.setdefault(cell.cell.method, {})[cell.cell.model] = None
+    return [
+        f"methods.{name}: no gain over base for {join(list(some))}, because the plan has no base with the same model, "
+        "task and number of shots"
+        for name, some in models.items()
+    ]
 
 
 def _pair_forms(steps: SharedSteps) -> list[str]:

@@ -389,12 +389,18 @@ class _Planner:
             yield from self.all_trained_weights(model, method.train, corpus)
 
     def _check_trained_elsewhere(self, name: str, base: str, trained: str) -> None:
-        """Raise SpecError if a model trained elsewhere is not asked in the same form as its base."""
+        """Raise SpecError if a model trained elsewhere is its base, or is not asked in the same form as its base."""
         ours, theirs = (_prompt_form(self.spec, self.lock, model) for model in (trained, base))
         if ours != theirs:
             message = (
                 f"expected a model that is asked in the same form as its base {base} ({theirs}), got {trained} "
                 f"({ours}); a gain would also contain the difference between the two forms"
+            )
+            raise self._wrong(message, "methods", name, "trained_as")
+        if self._plain_weights(trained).identity == self._plain_weights(base).identity:
+            message = (
+                f"expected a model other than its base, but {trained} and {base} have the same plugin and options, so "
+                "kib cannot tell their answers apart; set an option that differs"
             )
             raise self._wrong(message, "methods", name, "trained_as")
 

@@ -56,7 +56,7 @@ def contradictions(tables: Tables, names: Names) -> Iterator[tuple[KeyPath, str]
             yield from _check_system(method, bases)
             continue
         if method.trained_as in names["models"]:
-            yield from _check_trained_elsewhere(method, bases, models)
+            yield from _check_trained_elsewhere(method, bases, models, methods)
         yield from _check_cost(method, methods)
     for corpus in _of(tables, "corpora", CorpusTable):
         yield from _check_chunk(corpus, names["models"])
@@ -177,7 +177,7 @@ def _check_repeat(
 
 
 def _check_trained_elsewhere(
-    table: MethodTable, bases: Sequence[str], models: Mapping[str, ModelTable]
+    table: MethodTable, bases: Sequence[str], models: Mapping[str, ModelTable], methods: Sequence[MethodTable]
 ) -> Iterator[tuple[KeyPath, str]]:
     """Yield a mistake if a method with `trained_as` also trains, or does not have exactly one comparable base."""
     path, trained = ("methods", table.name), table.trained_as
@@ -191,7 +191,13 @@ def _check_trained_elsewhere(
     elif len(bases) > 1:
         yield path, f"`models` is missing; write the base from which {trained} was trained: {join(bases, 'or')}"
     elif not bases:
-        yield named, f"the base is missing; declare the model from which {trained} was trained as another [models.NAME]"
+        others = [f"methods.{one.name}" for one in methods if one.trained_as not in (None, trained)]
+        why = f", because {join(others)} {'names' if len(others) == 1 else 'name'} all other models in `trained_as`"
+        message = (
+            f"the base is missing{why if others else ''}; declare the model from which {trained} was trained as "
+            f"another [models.NAME]{', or name it in `models`' if others else ''}"
+        )
+        yield named, message
     elif (base := models.get(bases[0])) and (other := models.get(str(trained))) and base.plugin != other.plugin:
         message = (
             f'expected a model with the plugin of its base {base.name}, "{base.plugin}", so that both are asked in the '
