@@ -88,7 +88,7 @@ def test_check_lists_the_required_downloads_offline(offline, monkeypatch):
     """Without network access, `kib check` lists every model, wiki, data set and API key needed by a run."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     output = call("check", "-q", BENCHMARKS / "ovadia2024-mmlu.toml").output
-    heading = "`kib run` downloads the following data, unless the data are already on this machine:\n"
+    heading = "`kib run` needs the following, and downloads data that are not yet on this machine:\n"
     _, _, taken = output.partition(heading)
     assert "  models.llama2-7b: model meta-llama/Llama-2-7b-hf on the hub at revision `main`\n" in taken
     assert "  retrievers.bge: model BAAI/bge-large-en on the hub at revision `abe7d9d8" in taken

@@ -7,6 +7,7 @@ import pytest
 
 from kib.errors import InputError
 from kib.run.steps.own_questions import read_own_questions
+from kib.support.question_text import repeated_questions
 
 ROWS = [
     {"id": "q1", "question": "Which lever stops pump 7?", "options": ["the red one", "the green one"], "answer": "A"},
@@ -143,6 +144,13 @@ def test_rewordings_may_reorder_the_options(splits):
     assert own.remarks["reworded"] == [
         "found 1 reworded question without a test question of the same id",
         "found 2 reworded questions with the same text as the test question",
+    ]
+
+
+def test_open_questions_that_repeat_each_other_have_no_options():
+    """The remark on repeated questions without options does not mention options."""
+    assert repeated_questions([("a", 1), ("b", 1)], options=False) == [
+        "1 question repeats an earlier question (b repeats a)"
     ]
 
 

@@ -274,7 +274,7 @@ def outline(spec: Spec, lock: Lock) -> str:
 
 
 def _online(spec: Spec, lock: Lock) -> list[str]:
-    """Return the downloads that each table requires, without accessing a network or a cache."""
+    """Return the downloads and the servers that each table requires, without accessing a network or a cache."""
     lines: dict[str, None] = {}
     mistakes = []
     for (kind, name, _), locked in lock.tables.items():
@@ -286,7 +286,7 @@ def _online(spec: Spec, lock: Lock) -> list[str]:
     if mistakes:
         raise SpecError(mistakes)
     return (
-        [("`kib run` downloads the following data, unless the data are already on this machine:"), *lines]
+        [("`kib run` needs the following, and downloads data that are not yet on this machine:"), *lines]
         if lines
         else []
     )

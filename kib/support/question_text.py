@@ -34,10 +34,11 @@ def normalised(text: str) -> str:
     return " ".join(words) or text.strip()
 
 
-def repeated_questions(keys: Iterable[tuple[str, Hashable]]) -> list[str]:
+def repeated_questions(keys: Iterable[tuple[str, Hashable]], *, options: bool = True) -> list[str]:
     """Return a remark on the questions of a split that repeat an earlier question, because each of them counts twice.
 
-    `keys` contains the id and the key of each question; the list is empty if all keys differ.
+    `keys` contains the id and the key of each question; the list is empty if all keys differ. `options` states whether
+    any question has options.
     """
     first: dict[Hashable, str] = {}
     pairs = [(first.setdefault(key, name), name) for name, key in keys]
@@ -45,5 +46,5 @@ def repeated_questions(keys: Iterable[tuple[str, Hashable]]) -> list[str]:
     if not repeated:
         return []
     noun = "question repeats" if len(repeated) == 1 else "questions repeat"
-    more = ", …" if repeated[NAMED:] else ""
-    return [f"{len(repeated):,} {noun} an earlier question and its options ({', '.join(repeated[:NAMED])}{more})"]
+    what, more = " and its options" if options else "", ", …" if repeated[NAMED:] else ""
+    return [f"{len(repeated):,} {noun} an earlier question{what} ({', '.join(repeated[:NAMED])}{more})"]

@@ -84,7 +84,8 @@ def _refuse_shared_questions(task: str, splits: Mapping[str, Sequence[Question]]
 
 
 def _repeated(questions: Sequence[Question]) -> list[str]:
-    return repeated_questions((one.id, question_key(one.text, one.options)) for one in questions)
+    keys = ((one.id, question_key(one.text, one.options)) for one in questions)
+    return repeated_questions(keys, options=any(one.options for one in questions))
 
 
 def _refuse_changed_rewordings(task: str, tested: Sequence[Question], reworded: Sequence[Question]) -> list[str]:
