@@ -149,9 +149,8 @@ class _Run:
         The answers to repeated questions show whether a server has changed since the first answers, so they must come
         last. The reason is recorded for each cell.
         """
-        others = [
-            cell.cell for cell in self.plan.cells if cell.cell.model == weights.model and not cell.weights.repeated
-        ]
+        answered = [one for one in self.plan.weights if one.model == weights.model and one.system is None]
+        others = [cell.cell for one in answered if not one.repeated for cell in self.plan.on(one)]
         waiting = [cell.id for cell in others if not self.results.has(cell)]
         reason = f"questions are asked again after all other cells of {weights.model} have a result"
         down = all(cell in self.failures and self.failures[cell].unavailable for cell in waiting)

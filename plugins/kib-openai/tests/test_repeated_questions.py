@@ -69,8 +69,9 @@ def chats(kib, server, tmp_path):
     ]
     Path("halls.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
-    def run(command="run", *options, keys=""):
-        Path("chats.toml").write_text(SPEC.replace("URL", server.url).replace("retries = 0", f"retries = 0\n{keys}"))
+    def run(command="run", *options, keys="", more=""):
+        spec = SPEC.replace("URL", server.url).replace("retries = 0", f"retries = 0\n{keys}")
+        Path("chats.toml").write_text(spec + more)
         return kib(command, "chats.toml", "-q", *options)
 
     return run
@@ -235,3 +236,12 @@ def test_a_check_of_the_key(chats, kib):
     assert (
         "models.gpt.repeat_questions: `repeat_questions` needs a method without `train` and `retrieve`" in result.output
     )
+
+
+def test_the_repetition_does_not_wait_for_other_servers(chats, endpoint):
+    """A system of its own that is down does not keep the questions of base from being asked again."""
+    down = '\n[systems.own]\nplugin = "http"\nurl = "http://127.0.0.1:1/"\nretries = 0\n[methods.own]\nsystem = "own"\n'
+    failed = chats(more=down)
+    assert failed.exit_code == 5
+    assert "8 of 8 answers are identical" in said(failed)
+    assert sorted(endpoint.asked.values()) == [1] * QUESTIONS + [2] * QUESTIONS
