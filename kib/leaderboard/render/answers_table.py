@@ -1,10 +1,10 @@
 """Renders the table of right answers, wrong answers and abstentions, as blocks of printable text."""
 
 from collections.abc import Iterator
-from itertools import groupby, islice
 
 from kib.leaderboard.number_format import percent
 from kib.leaderboard.render.blocks import Block, Column, Line
+from kib.leaderboard.render.row_groups import row_groups
 from kib.leaderboard.table_records import AnswerShares, ArmRow, Table
 from kib.safe_text import one_line
 from kib.support.phrases import counted
@@ -32,15 +32,11 @@ UNANSWERABLE = (
 
 def answer_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
     """Yield the answers of the first `limit` rows, for each block in which an arm abstained or could have done so."""
-    several = len(table.benchmarks) > 1
-    rows = islice(table.rows, limit)
-    for (benchmark, model, task, shots), group in groupby(
-        rows, lambda row: (row.benchmark, row.model, row.task, row.shots)
-    ):
-        some = [(row, row.answers) for row in group if row.answers]
+    for name, rows in row_groups(table, limit, lambda row: row.answers):
+        some = [(row, row.answers) for row in rows if row.answers]
         if any(map(_tells_more, some)):
             count = max(answers.unanswerable for _, answers in some)
-            title = ["answers", f"{benchmark}: {model}" if several else model, task, f"{shots}-shot"]
+            title = ["answers", name]
             title += [f"{counted(count, 'question')} without an answer in the documents"] if count else []
             lines = (
                 Line(_texts(row, answers), "ceiling" if row.kind == "ceiling" else "same") for row, answers in some

@@ -1,10 +1,10 @@
 """Renders the cost table, which is printed below the table of gains, as blocks of printable text."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, islice
 
 from kib.leaderboard.number_format import DASH, byte_size, scientific, three_digits
 from kib.leaderboard.render.blocks import Block, Column, Line
+from kib.leaderboard.render.row_groups import row_groups
 from kib.leaderboard.table_records import ArmRow, Cost, Table
 from kib.safe_text import one_line
 from kib.spec.messages import print_key
@@ -46,19 +46,13 @@ def cost_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
     """Yield the costs of the first `limit` rows, block by block."""
     if not table.cost:
         return
-    several = len(table.benchmarks) > 1
-    rows = (row for row in islice(table.rows, limit) if row.cost)
-    for (benchmark, model, task, shots), group in groupby(
-        rows, lambda row: (row.benchmark, row.model, row.task, row.shots)
-    ):
-        some = list(group)
-        title = f"cost · {f'{benchmark}: ' if several else ''}{model} · {task} · {shots}-shot"
+    for name, some in row_groups(table, limit, lambda row: row.cost):
         lines = tuple(
             Line({"method": one_line(row.arm), **_texts(row.cost)}, "base" if row.kind == "base" else "same")
             for row in some
             if row.cost
         )
-        yield Block(one_line(title), lines, (*_entered_notes(some), *_break_even_notes(some)))
+        yield Block(one_line(f"cost · {name}"), lines, (*_entered_notes(some), *_break_even_notes(some)))
 
 
 def cost_legend(table: Table) -> list[str]:

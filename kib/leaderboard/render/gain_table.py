@@ -6,9 +6,9 @@ from itertools import groupby, islice
 from kib.leaderboard.number_format import DASH, interval, p_value, percent, points, whole_percent
 from kib.leaderboard.render.blocks import Block, Column, Line, Tone
 from kib.leaderboard.render.few_groups import few_groups
+from kib.leaderboard.render.row_groups import gain_tone, row_groups
 from kib.leaderboard.table_records import ArmRow, AverageRow, Table
 from kib.safe_text import one_line
-from kib.statistics.gains import LEVEL
 from kib.support.phrases import counted
 
 __all__ = ["GAIN_COLUMNS", "gain_blocks", "note_of"]
@@ -49,9 +49,8 @@ def gain_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
     """Yield the first `limit` rows block by block, followed by the averages."""
     several = len(table.benchmarks) > 1
     mixed = len({one.origin for one in table.benchmarks}) > 1
-    rows = islice(table.rows, limit)
-    for _, group in groupby(rows, key=lambda row: (row.benchmark, row.model, row.task, row.shots)):
-        yield _task_block(list(group), several, mixed)
+    for _, group in row_groups(table, limit):
+        yield _task_block(group, several, mixed)
     averages = islice(table.averages, None if limit is None else max(0, limit - len(table.rows)))
     for _, group_of_averages in groupby(averages, key=lambda row: (row.benchmark, row.model, row.shots)):
         yield _average_block(list(group_of_averages), table.rows, several, mixed)
@@ -153,15 +152,8 @@ def _seeds(row: ArmRow) -> str:
 
 
 def _tone(row: ArmRow) -> Tone:
-    if row.accuracy is None or row.reason:
-        return "absent"
-    if row.kind == "ceiling":
-        return "ceiling"
-    if row.gain is None:
-        return "base"
-    if row.p is None or row.p >= LEVEL:
-        return "same"
-    return "better" if row.gain.absolute > 0 else "worse"
+    absent = row.accuracy is None or row.reason
+    return "absent" if absent else gain_tone(row, row.gain, row.p)
 
 
 def _average_block(rows: Sequence[AverageRow], arms: Sequence[ArmRow], several: bool, mixed: bool) -> Block:

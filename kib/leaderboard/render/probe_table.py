@@ -1,13 +1,12 @@
 """Renders the gains by probe, which are printed below the table of gains, as blocks of printable text."""
 
 from collections.abc import Iterator
-from itertools import groupby, islice
 
 from kib.leaderboard.number_format import DASH, interval, p_value, percent, points
-from kib.leaderboard.render.blocks import Block, Column, Line, Tone
+from kib.leaderboard.render.blocks import Block, Column, Line
+from kib.leaderboard.render.row_groups import gain_tone, row_groups
 from kib.leaderboard.table_records import ArmRow, ProbeGain, Table
 from kib.safe_text import one_line
-from kib.statistics.gains import LEVEL
 
 __all__ = ["PROBE_COLUMNS", "probe_blocks", "probe_legend"]
 
@@ -26,14 +25,9 @@ PROBE_COLUMNS = (
 
 def probe_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
     """Yield the gains by probe of the first `limit` rows, block by block."""
-    several = len(table.benchmarks) > 1
-    rows = (row for row in islice(table.rows, limit) if row.probes)
-    for (benchmark, model, task, shots), group in groupby(
-        rows, lambda row: (row.benchmark, row.model, row.task, row.shots)
-    ):
-        title = f"by probe · {f'{benchmark}: ' if several else ''}{model} · {task} · {shots}-shot"
-        lines = [_line(row, one) for row in group for one in row.probes]
-        yield Block(one_line(title), tuple(lines))
+    for name, rows in row_groups(table, limit, lambda row: row.probes):
+        lines = [_line(row, one) for row in rows for one in row.probes]
+        yield Block(one_line(f"by probe · {name}"), tuple(lines))
 
 
 def _line(row: ArmRow, one: ProbeGain) -> Line:
@@ -49,17 +43,7 @@ def _line(row: ArmRow, one: ProbeGain) -> Line:
         "p": f"({p})" if gain and one.p_adjusted is None else p,
         "questions": f"{gain.wins}/{gain.ties}/{gain.losses}" if gain else DASH,
     }
-    return Line(texts, _tone(row, one))
-
-
-def _tone(row: ArmRow, one: ProbeGain) -> Tone:
-    if row.kind == "ceiling":
-        return "ceiling"
-    if one.gain is None:
-        return "base"
-    if one.p is None or one.p >= LEVEL:
-        return "same"
-    return "better" if one.gain.absolute > 0 else "worse"
+    return Line(texts, gain_tone(row, gain, one.p))
 
 
 def probe_legend(table: Table) -> list[str]:

@@ -1,10 +1,10 @@
 """Renders the retrieval table, which is printed below the table of gains, as blocks of printable text."""
 
 from collections.abc import Iterator
-from itertools import groupby, islice
 
 from kib.leaderboard.number_format import DASH, byte_size, interval, percent, three_digits
 from kib.leaderboard.render.blocks import Block, Column, Line
+from kib.leaderboard.render.row_groups import row_groups
 from kib.leaderboard.table_records import ArmRow, RetrievalQuality, Table
 from kib.safe_text import one_line
 from kib.statistics.gains import Accuracy
@@ -57,15 +57,9 @@ def retrieval_blocks(table: Table, limit: int | None = None) -> Iterator[Block]:
     """Yield the retrieval quality of the first `limit` rows, block by block."""
     if not table.retrieval:
         return
-    several = len(table.benchmarks) > 1
-    rows = (row for row in islice(table.rows, limit) if row.retrieval)
-    for (benchmark, model, task, shots), group in groupby(
-        rows, lambda row: (row.benchmark, row.model, row.task, row.shots)
-    ):
-        some = list(group)
+    for name, some in row_groups(table, limit, lambda row: row.retrieval):
         judged = max(row.retrieval.judged for row in some if row.retrieval)
-        name = f"{benchmark}: {model}" if several else model
-        title = f"retrieval · {name} · {task} · {shots}-shot · {counted(judged, 'question')} with a gold passage"
+        title = f"retrieval · {name} · {counted(judged, 'question')} with a gold passage"
         lines = tuple(
             Line(_texts(row, row.retrieval), "ceiling" if row.kind == "ceiling" else "same")
             for row in some
