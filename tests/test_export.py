@@ -264,6 +264,7 @@ def test_dry_run_writes_nothing(bench):
     assert not (bench.folder / "exports").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_partial_export(bench):
     """If a file cannot grow, the export exits with code 3, names the file and leaves neither a folder nor leftovers."""
     bench.write_toy(more=hosted())

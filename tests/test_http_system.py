@@ -546,6 +546,7 @@ def test_a_server_that_is_killed_in_the_middle(halls, service, concurrency):
     assert sorted(Counter(body["question"] for body in service.answered).values()) == [1] * COUNT
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_in_the_middle(halls, service):
     """After SIGTERM, the answers in flight are stored, and no answered question is sent again."""
     third = threading.Event()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from io import StringIO
 
 import openpyxl
@@ -26,11 +27,21 @@ def open_questions(count=36):
     return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
 
 
-@pytest.fixture
-def measured(bench):
-    """Return the toy benchmark measured with 36 open questions: each question has two distinct outputs."""
+@pytest.fixture(scope="module")
+def once_measured(new_bench, toys, tmp_path_factory):
+    """Measure the toy benchmark with 36 open questions once."""
+    bench = new_bench(tmp_path_factory.mktemp("measured"))
     bench.write_toy(task=SCORING, questions=open_questions())
-    assert not bench.run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(toys)
+        assert not bench.run()
+    return bench
+
+
+@pytest.fixture
+def measured(bench, once_measured):
+    """Return a copy of the measured toy benchmark: each question has two distinct outputs."""
+    shutil.copytree(once_measured.folder, bench.folder, dirs_exist_ok=True)
     return bench
 
 

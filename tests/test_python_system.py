@@ -149,6 +149,7 @@ def test_a_benchmark(halls):
     assert [line.gold for line in halls.scores("m/ours/halls,0-shot")] == [(True,), (True,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["halls_system.py", "halls_index.py"])
 def test_changed_code_is_measured_again(halls, name):
     """After a change of the function or of a module beside it, all questions are asked again."""
