@@ -233,6 +233,7 @@ def test_base_cells_of_mmlu_equal_lm_eval(mmlu, stories):
         assert_same_numbers(bench.scores(place), samples, results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shots", [0, 5])
 def test_retrieval_only_adds_passages(mmlu, shots):
     """A prompt with passages is the base prompt with the passages inserted between the examples and the question."""

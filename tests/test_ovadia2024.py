@@ -72,6 +72,7 @@ def test_paraphrases_come_from_an_endpoint():
     assert spec.writers["gpt"].plugin == "openai"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDY)
 def test_check_confirms_the_valid_parts_offline(offline, name):
     """Offline, `kib check` confirms the valid parts of the file and lists unchecked tables with line numbers."""

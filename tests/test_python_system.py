@@ -160,6 +160,7 @@ def test_changed_code_is_measured_again(halls, name):
     assert calls(halls) == 4
 
 
+@pytest.mark.slow
 def test_check_imports_the_function_without_calling_it(halls):
     """`kib check` reports a mistake in the code with its file and line, and does not call the function."""
     checked = halls.kib("check", halls.spec, FLAG)

@@ -70,8 +70,8 @@ class OpenAIJudge(PaidPlugin[JudgeOptions]):
     ) -> Iterator[Verdict | UnjudgedAnswer]:
         """Yield one verdict per answer, in the order of `answers`; stored replies need no request.
 
-        An answer whose replies are all invalid, or whose request alone fails, is unjudged. Raise InputError if the
-        server is down, or if none of the first FIRST_ANSWERS answers has a verdict.
+        An answer whose replies are all invalid, or whose request alone fails, is unjudged. Raise ServerUnavailableError
+        if the server is down, and InputError if none of the first FIRST_ANSWERS answers has a verdict.
         """
         endpoint = Endpoint(self.options)
         pool: RequestPool[Verdict | UnjudgedAnswer] = RequestPool(endpoint, kept, self.options.token_budget)

@@ -112,6 +112,7 @@ def test_the_number_of_repeated_questions(chats, endpoint, keys, repeated):
     assert [one["n"] for one in table.get("repeats", [])] == [repeated] * bool(repeated)
 
 
+@pytest.mark.slow
 def test_more_repeated_questions_ask_only_the_added_questions(chats, endpoint):
     """If the sample grows, only questions without a second answer are asked, and nothing is asked a third time."""
     for keys in ("repeat_questions = 3", "repeat_questions = 5", ""):
@@ -160,6 +161,7 @@ def test_an_endpoint_that_changes_during_a_run(chats, endpoint):
     }
 
 
+@pytest.mark.slow
 def test_other_words_with_the_same_scores_are_no_drift(chats, endpoint, server):
     """Different answers with the same scores are counted, but cause no warning about a drift."""
     endpoint.ends_after, endpoint.words = 2 * QUESTIONS, "It is in hall 0, 7, 14, 21, 28, 35, 42 or 49."
@@ -204,6 +206,7 @@ def test_a_drift_is_not_worse(chats, kib, endpoint):
     assert "the accuracy of base on repeated questions changed by -100.0" in text
 
 
+@pytest.mark.slow
 def test_a_replaced_model_is_not_worse(chats, kib, endpoint):
     """If the accuracy of base and the reported model differ from those in the baseline, the verdict is a drift."""
     answers = {"base": "I forgot.", "oracle": None}
