@@ -397,10 +397,8 @@ def _judge_example(steps: SharedSteps, prepared: PreparedCell) -> list[str]:
     cell, judge = prepared.plan.cell, steps.plan.lock.get("judges", str(prepared.plan.judge))
     if not isinstance(judge.plugin, PromptedJudge):
         return []
-    task, unknown = (
-        steps.rendered_task(cell.task, prepared.plan.asked.split),
-        [[Answer(ANSWER, "")]] * len(prepared.asked),
-    )
+    task = steps.rendered_task(cell.task, prepared.plan.asked.split)
+    unknown = [[Answer(ANSWER, "")]] * len(prepared.asked)
     with call_plugin(judge, "prompt"):
         prompt = judge.plugin.prompt(answers_to_judge(prepared, task, unknown)[0])
     rule = "─" * 60

@@ -86,7 +86,7 @@ def _changes_since(table: Table, baseline: Mapping[str, ServerEntry | None]) -> 
 
 
 def _served_models(table: Table) -> Iterator[tuple[tuple[Block, str | None], list[str]]]:
-    """Yield the names under which a server reported a model; None stands for the model of the block itself.
+    """Yield the names under which a server reported a model; None means the model of the block itself.
 
     A model trained elsewhere has a name of its own, which is therefore never compared with the name of its base.
     """

@@ -1,6 +1,6 @@
 """The prompt of a judge, and the verdict parsed from its reply.
 
-The answer to grade is data: it stands in a JSON object, in which an instruction cannot look like a part of the prompt.
+The prompt contains the answer in a JSON object, so that no instruction in the answer looks like a part of the prompt.
 """
 
 import json
