@@ -13,7 +13,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from kib.errors import InputError
 from kib.records import Recipient
 
-__all__ = ["ALLOW_HOSTS", "Address", "allow_hosts", "parse_address", "refusal", "require_allowed"]
+__all__ = [
+    "ALLOW_HOSTS",
+    "Address",
+    "allow_hosts",
+    "check_request_url",
+    "parse_address",
+    "refusal",
+    "require_allowed",
+]
 
 ALLOW_HOSTS = "KIB_ALLOW_HOSTS"
 """The environment variable that lists hosts that may receive text and credentials, even over plain HTTP."""
@@ -95,6 +103,16 @@ def parse_address(url: str) -> Address:
     host, port = found
     scheme = match["scheme"]
     return Address(scheme, host, DEFAULT_PORTS[scheme] if port is None else port)
+
+
+def check_request_url(url: str, advice: str) -> None:
+    """Raise ValueError for an invalid URL, or for one with a query or a fragment, in which people put credentials.
+
+    `advice` ends the error message; it says where parameters and credentials belong.
+    """
+    parse_address(url)
+    if "?" in url or "#" in url:
+        raise ValueError(f"expected a URL without query and fragment, got one with either; {advice}")
 
 
 def _fault(url: str) -> str:

@@ -10,7 +10,7 @@ from kib.interfaces import NotInIdentity, Options
 from kib.records import Recipient
 from kib.support.credentials import CredentialVariable, looks_like_credential
 from kib.support.phrases import join, offer
-from kib.support.recipients import parse_address
+from kib.support.recipients import check_request_url
 from kib.support.templates import TemplateFailedError, template_variables
 
 __all__ = ["PATHS", "HttpOptions", "templates_in"]
@@ -85,12 +85,11 @@ class HttpOptions(Options):
     @field_validator("url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        parse_address(url)
-        if "?" in url or "#" in url:
-            raise ValueError(
-                'expected a URL without query and fragment, got one with either; with `method = "GET"`, the keys of '
-                "`request` are the parameters; store a credential in the environment variable that `api_key_env` names"
-            )
+        check_request_url(
+            url,
+            'with `method = "GET"`, the keys of `request` are the parameters; store a credential in the environment '
+            "variable that `api_key_env` names",
+        )
         return url
 
     @field_validator("api_key_header")

@@ -10,7 +10,7 @@ from kib.interfaces import InputPath, NotInIdentity, Options
 from kib.prompts import LETTERS
 from kib.records import Recipient
 from kib.support.credentials import CredentialVariable, looks_like_credential
-from kib.support.recipients import parse_address
+from kib.support.recipients import check_request_url
 from kib_openai.prompts import GRADES, PAIRS, PARAPHRASES, QUESTIONS, RUBRIC, SPECIFIC, check_template
 
 __all__ = ["EndpointOptions", "JudgeOptions", "ModelOptions", "Prompts", "WriterOptions"]
@@ -94,12 +94,7 @@ class EndpointOptions(Options):
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        parse_address(url)
-        if "?" in url or "#" in url:
-            raise ValueError(
-                "expected a URL without query and fragment, got one with either; store the API key in the environment "
-                "variable that `api_key_env` names"
-            )
+        check_request_url(url, "store the API key in the environment variable that `api_key_env` names")
         return url.rstrip("/").removesuffix("/chat/completions")
 
     @field_validator("extra")
