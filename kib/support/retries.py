@@ -1,12 +1,18 @@
-"""Delays before retries, for plugins that call a server."""
+"""Delays before retries, and the meaning of HTTP statuses, for plugins that call a server."""
 
 import time
 from email.utils import parsedate_to_datetime
 
-__all__ = ["asked_wait", "may_succeed_later", "wait_before_retry"]
+__all__ = ["LONGEST_REQUESTED_WAIT", "UNFIT_STATUSES", "asked_wait", "may_succeed_later", "wait_before_retry"]
+
+LONGEST_REQUESTED_WAIT = 600.0
+"""The longest wait that a server may request, in seconds; if a server requests a longer wait, kib does not retry."""
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 """The HTTP statuses below 500 after which a retry may succeed."""
+
+UNFIT_STATUSES = frozenset({400, 413, 422})
+"""The HTTP statuses that may concern only one request, for example because its text is too long."""
 
 
 def may_succeed_later(status: int) -> bool:

@@ -18,7 +18,13 @@ from kib.plugins.systems.reported_fields import answer_of_fields, describe_value
 from kib.records import ServedAnswer
 from kib.support.phrases import join, shortened
 from kib.support.recipients import parse_address, require_allowed
-from kib.support.retries import asked_wait, may_succeed_later, wait_before_retry
+from kib.support.retries import (
+    LONGEST_REQUESTED_WAIT,
+    UNFIT_STATUSES,
+    asked_wait,
+    may_succeed_later,
+    wait_before_retry,
+)
 from kib.support.templates import TemplateFailedError, render_template
 
 if TYPE_CHECKING:
@@ -28,12 +34,6 @@ __all__ = ["LoadedHttpSystem"]
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """The first and the longest wait before a retry, in seconds; the wait doubles with each retry."""
-
-LONGEST_REQUESTED_WAIT = 600.0
-"""The longest wait that a server may request, in seconds."""
-
-UNFIT_STATUSES = frozenset({400, 413, 422})
-"""The HTTP statuses that may concern only one question, for example because it is too long."""
 
 MAX_ANSWER_MB = 32
 """The maximum size of a response after decompression, in megabytes (2**20 bytes)."""

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from kib.errors import InputError, ServerUnavailableError
 from kib.support.credentials import read_credential
 from kib.support.recipients import require_allowed
-from kib.support.retries import asked_wait, may_succeed_later, wait_before_retry
+from kib.support.retries import (
+    LONGEST_REQUESTED_WAIT,
+    UNFIT_STATUSES,
+    asked_wait,
+    may_succeed_later,
+    wait_before_retry,
+)
 from kib_openai.completion import Completion, parse_completion
 from kib_openai.http_client import HttpClient
 from kib_openai.options import EndpointOptions
@@ -20,12 +26,6 @@ __all__ = ["RESUME", "Endpoint", "RejectedRequestError", "RequestFailedError", "
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """The first and the longest wait before a retry, in seconds; the wait doubles with each retry."""
-
-LONGEST_REQUESTED_WAIT = 600.0
-"""The longest wait that a server may request, in seconds."""
-
-UNFIT_STATUSES = frozenset({400, 413, 422})
-"""The HTTP statuses that may concern only one request, for example because its passage is too long for the model."""
 
 SHOWN_CHARACTERS = 300
 """The number of characters of a server's message that an error message quotes."""
