@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kib.errors import InputError, ServerUnavailableError
+from kib.errors import InputError, KibError, ServerUnavailableError
 from kib.support.credentials import read_credential
 from kib.support.recipients import require_allowed
 from kib.support.retries import (
@@ -54,7 +54,7 @@ class Endpoint:
 
     def __init__(self, options: EndpointOptions) -> None:
         self.options = options
-        self.url = f"{options.base_url}/chat/completions"
+        self.url = options.chat_url
         self.stopped = threading.Event()
         require_allowed(options.recipients())
         self._key = api_key(options.api_key_env)
@@ -107,6 +107,18 @@ class Endpoint:
         if unavailable:
             raise ServerUnavailableError(f"{self.url}: {reason}{tries}; {RESUME}")
         raise UnansweredRequestError(f"{self.url}: {reason}{tries}")
+
+    def send_test(self, body: Mapping[str, Any]) -> Completion:
+        """Send a request of `kib check` and return the completion.
+
+        Raises ServerUnavailableError if the endpoint does not answer, and InputError if it cannot be used.
+        """
+        try:
+            return self.send(body)
+        except KibError as error:
+            said = self.without_key(str(error)).removesuffix(f"; {RESUME}")
+            down = isinstance(error, ServerUnavailableError | UnansweredRequestError)
+            raise (ServerUnavailableError if down else InputError)(said) from error
 
     def _wait(self, retry: int, requested: float | None) -> bool:
         """Wait before the next attempt, as long as the server requests; return False if no attempt should follow."""

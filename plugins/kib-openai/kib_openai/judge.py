@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing
 from typing import ClassVar
 
-from kib.errors import InputError, KibError, ServerUnavailableError
+from kib.errors import InputError
 from kib.interfaces import Forecast, Options, Spending
 from kib.records import AnswerToJudge, UnjudgedAnswer, Verdict
 from kib_openai.completion import Completion
-from kib_openai.endpoint import RESUME, Endpoint, UnansweredRequestError
+from kib_openai.endpoint import Endpoint
 from kib_openai.options import JudgeOptions
 from kib_openai.paid_plugin import PaidPlugin
 from kib_openai.request_pool import RequestPool, estimated_tokens, replay, sum_counts
@@ -43,7 +43,7 @@ class OpenAIJudge(PaidPlugin[JudgeOptions]):
 
     def probed_server(self) -> str:
         """Return the URL that receives the test request."""
-        return f"{self.options.base_url}/chat/completions"
+        return self.options.chat_url
 
     def probe(self, answer: AnswerToJudge) -> Verdict | UnjudgedAnswer:
         """Request a verdict once, without retries.
@@ -51,18 +51,14 @@ class OpenAIJudge(PaidPlugin[JudgeOptions]):
         Raises ServerUnavailableError if the endpoint does not answer, and InputError if it cannot be used.
         """
         options = self.options.model_copy(update={"retries": 0, "attempts": 1})
-        endpoint, job = Endpoint(options), grade_answer(options, answer)
+        job = grade_answer(options, answer)
+        with closing(Endpoint(options)) as endpoint:
+            completion = endpoint.send_test(next(job).body(options))
         try:
-            job.send(endpoint.send(next(job).body(options)))
+            job.send(completion)
         except StopIteration as end:
             verdict: Verdict | UnjudgedAnswer = end.value
             return verdict
-        except KibError as error:
-            said = endpoint.without_key(str(error)).removesuffix(f"; {RESUME}")
-            down = isinstance(error, ServerUnavailableError | UnansweredRequestError)
-            raise (ServerUnavailableError if down else InputError)(said) from error
-        finally:
-            endpoint.close()
         raise AssertionError("a judge asks once for each attempt")
 
     def judge(

@@ -1,14 +1,15 @@
 """The model `openai-chat`, a chat model behind an OpenAI-compatible endpoint that returns text only."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from kib.errors import InputError, KibError, ServerUnavailableError
+from kib.errors import InputError, ServerUnavailableError
 from kib.interfaces import Options
 from kib.records import Recipient, Weights
 from kib.support.chat_messages import chat_as_text
 from kib_openai.chat_backend import ChatBackend, ModelRequest
-from kib_openai.endpoint import RESUME, Endpoint, UnansweredRequestError, api_key
+from kib_openai.endpoint import Endpoint, api_key
 from kib_openai.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class OpenAIChatModel:
 
     def probed_server(self) -> str:
         """Return the URL that receives the test request."""
-        return f"{self.options.base_url}/chat/completions"
+        return self.options.chat_url
 
     def probe(self, kinds: Collection[str]) -> Mapping[str, str]:
         """Send one test request without retries if text is needed; log-probabilities are refused without a request.
@@ -89,14 +90,11 @@ class OpenAIChatModel:
         """
         reasons = dict.fromkeys(set(kinds) - {"generate_until"}, TEXT_ONLY)
         if "generate_until" in kinds:
-            endpoint = Endpoint(self.options.model_copy(update={"retries": 0}))
-            try:
-                endpoint.send(TEST.body(self.options))
-            except KibError as error:
-                said = endpoint.without_key(str(error)).removesuffix(f"; {RESUME}")
-                if isinstance(error, ServerUnavailableError | UnansweredRequestError) and not reasons:
-                    raise ServerUnavailableError(said) from error
-                reasons["generate_until"] = said
-            finally:
-                endpoint.close()
+            with closing(Endpoint(self.options.model_copy(update={"retries": 0}))) as endpoint:
+                try:
+                    endpoint.send_test(TEST.body(self.options))
+                except (InputError, ServerUnavailableError) as error:
+                    if isinstance(error, ServerUnavailableError) and not reasons:
+                        raise
+                    reasons["generate_until"] = str(error)
         return reasons

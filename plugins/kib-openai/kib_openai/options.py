@@ -86,6 +86,11 @@ class EndpointOptions(Options):
         "max_tokens", description="name of the request field that limits the length of an answer"
     )
 
+    @property
+    def chat_url(self) -> str:
+        """The URL that receives every request."""
+        return f"{self.base_url}/chat/completions"
+
     def recipients(self) -> list[Recipient]:
         """Return the endpoint, which receives the passages or prompts, and the API key."""
         key = ("base_url",) if "base_url" in self.model_fields_set else ()
