@@ -7,16 +7,12 @@ the percentage of tables with a significant gain, which must not exceed 5 if the
 Usage: python bench/coverage.py [--json FILE] [--tables N] [--only TEXT] [GROUPS …]
 """
 
-import argparse
-import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import command
 import numpy as np
+from coverage_tables import print_simulation
 
 from kib.statistics.confidence_intervals import average_interval, mean_interval, ratio_interval, wilson_interval
 from kib.statistics.gains import LEVEL, Interval
@@ -197,30 +193,11 @@ SIMULATIONS = ((of_gain, GAINS), (of_graded_gain, GRADED), (of_accuracy, ACCURAC
 """The function that simulates one table, for each list of settings."""
 
 
-def printed(lines: Sequence[Line], groups: Sequence[int], value: str) -> None:
-    """Print a Markdown table of one value, with one line per setting and one column per number of groups."""
-    print(f"\n| {value} | {' | '.join(f'{count} groups' for count in groups)} |")
-    print(f"|---|{'---|' * len(groups)}")
-    for name in dict.fromkeys(line.setting for line in lines):
-        row = [getattr(line, value) for line in lines if line.setting == name]
-        if None not in row:
-            print(f"| {name} | {' | '.join('–' if one != one else f'{one:.1f}' for one in row)} |")  # noqa: PLR0124
-
-
 def main() -> None:
     """Run the simulation, print the tables, and write the values as JSON if `--json` is given."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("groups", nargs="*", type=command.count, default=GROUPS)
-    parser.add_argument("--tables", type=command.count, default=2_000)
-    parser.add_argument("--only", default="", help="simulate only settings whose name contains this text")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    settings = [setting for _, some in SIMULATIONS for setting in some if options.only in setting.name]
-    lines = [simulate(setting, count, options.tables) for setting in settings for count in options.groups]
-    for value in ("covered", "width", "disagreeing", "significant"):
-        printed(lines, options.groups, value)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
+    settings = [setting for _, some in SIMULATIONS for setting in some]
+    values = ("covered", "width", "disagreeing", "significant")
+    print_simulation(str(__doc__), "groups", GROUPS, settings, simulate, values)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ the labels alone, in points.
 Usage: python bench/label_coverage.py [--json FILE] [--tables N] [--only TEXT] [LABELS …]
 """
 
-import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import command
 import numpy as np
+from coverage_tables import print_simulation
 
 from kib.statistics.confidence_intervals import mean_interval
 from kib.statistics.gains import Interval
@@ -171,29 +168,10 @@ def simulate(setting: Setting, labels: int, tables: int) -> Line:
     return Line(setting.name, labels, *(100 * np.mean(found, axis=0)).tolist())
 
 
-def printed(lines: Sequence[Line], labels: Sequence[int], value: str) -> None:
-    """Print a Markdown table of one value, with one line per setting and one column per number of labels."""
-    print(f"\n| {value.replace('_', ' ')} | {' | '.join(f'{count} labels' for count in labels)} |")
-    print(f"|---|{'---|' * len(labels)}")
-    for name in dict.fromkeys(line.setting for line in lines):
-        row = [getattr(line, value) for line in lines if line.setting == name]
-        print(f"| {name} | {' | '.join(f'{one:.1f}' for one in row)} |")
-
-
 def main() -> None:
     """Run the simulation, print the tables, and write the values as JSON if `--json` is given."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("labels", nargs="*", type=command.count, default=LABELS)
-    parser.add_argument("--tables", type=command.count, default=2_000)
-    parser.add_argument("--only", default="", help="simulate only settings whose name contains this text")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    settings = [setting for setting in SETTINGS if options.only in setting.name]
-    lines = [simulate(setting, count, options.tables) for setting in settings for count in options.labels]
-    for value in list(Line.__dataclass_fields__)[2:]:
-        printed(lines, options.labels, value)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
+    values = list(Line.__dataclass_fields__)[2:]
+    print_simulation(str(__doc__), "labels", LABELS, SETTINGS, simulate, values)
 
 
 if __name__ == "__main__":
