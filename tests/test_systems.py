@@ -1,8 +1,12 @@
 """Systems that answer questions on their own: plans, answers, failures, tables and `kib show`, with a toy system."""
 
 import json
+import sys
 from collections import Counter
+from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from conftest import TOY_PEOPLE, TOY_SPEC
@@ -12,6 +16,7 @@ from kib.harness.tasks import RenderedTask, harness_task
 from kib.leaderboard import make_table, render
 from kib.plugins.registry import load
 from kib.records import ServedAnswer
+from kib.run.steps import ask_system
 from kib.testing import check_options, check_system, make_plugin
 
 QUESTIONS = (
@@ -393,3 +398,60 @@ def test_all_questions_are_asked_once(ours, concurrency):
     assert bench.call("run", bench.spec).exit_code == 0
     assert set(Counter(log_of(bench)).values()) == {1}
     assert TOY_SPEC.count("[methods.") == len({one.method for one in bench.results.plan().cells}) - 1
+
+
+class Recording:
+    """A system that records the questions that it has answered."""
+
+    concurrency = 2
+
+    def __init__(self):
+        self.answered = []
+
+    def load(self):
+        return self
+
+    def answer(self, question, question_id):
+        self.answered.append(question)
+        return ServedAnswer(f"about {question}")
+
+
+@contextmanager
+def interrupted_at(step, path):
+    """Raise KeyboardInterrupt before a step, counted in lines of this file that this thread executes."""
+    left = step
+    before = sys.gettrace()
+
+    def trace(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_filename != path:
+            return None
+        left -= event == "line"
+        if left < 0:
+            sys.settrace(before)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def test_an_interruption_at_any_step_loses_no_answer():
+    """Wherever Ctrl-C interrupts the main thread, every question that was answered has its answer stored."""
+    requests = [SimpleNamespace(args=(f"question {number}", {})) for number in range(4)]
+    for step in count():
+        system, stored = Recording(), {}
+        locked = SimpleNamespace(plugin=system)
+        backend = ask_system.SystemBackend(locked, answered_before=False)
+        try:
+            with interrupted_at(step, ask_system.__file__):
+                backend.answer_each(requests, stored.__setitem__)
+            break
+        except KeyboardInterrupt:
+            asked = [requests[number].args[0] for number in stored]
+            assert sorted(system.answered) == sorted(asked), f"interrupted at step {step}"
+    assert step > 50
+    assert len(stored) == len(system.answered) == 4
