@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from kib.progress import StepProgress
 from kib.records import Hit
+from kib.store.paid_answers import PaidAnswers, paid_answers_path, verdicts_path
 
 TRAINED = """
 [writers.reword]
@@ -57,6 +59,40 @@ def test_a_plugin_that_returns_a_wrong_type_is_named(bench, monkeypatch, plugin,
     assert [error for error in errors if message in error]
     assert not [error for error in errors if "traceback" in error]
     assert bench.results.has(bench.cells()["m/base/people,0-shot"])
+
+
+@pytest.mark.parametrize(
+    ("plugin", "method", "command", "step"),
+    [
+        ("ToyWriter", "write", "run", "writing text"),
+        ("ToyJudge", "judge", "run", "judging"),
+        ("ToyWriter", "questions", "questions --corpus people --out q.jsonl", "writing questions"),
+    ],
+)
+def test_an_interruption_lets_plugins_store_what_they_paid_for(bench, monkeypatch, plugin, method, command, step):
+    """If Ctrl-C arrives between two results, the plugin is told while it can still store paid answers."""
+    import kib_toys
+
+    whole = getattr(getattr(kib_toys, plugin), method)
+
+    def late(*arguments):
+        try:
+            yield from whole(*arguments)
+        finally:
+            arguments[-1]["in flight"] = "an answer"
+
+    def interrupt(advance, _):
+        if advance.title.startswith(step):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(getattr(kib_toys, plugin), method, late)
+    monkeypatch.setattr(StepProgress, "__call__", interrupt)
+    judged = 'scoring = "judge"\njudge = "rule"\nmax_tokens = 12\n' if method == "judge" else ""
+    bench.write_toy(model="trainable = true\n", task=judged, more=f'{TRAINED}[judges.rule]\nplugin = "toy"\n')
+    assert bench.call(*command.split(), bench.spec).exit_code == 130
+    path = verdicts_path if method == "judge" else paid_answers_path
+    with PaidAnswers.open(path(bench.work.folder, "toy")) as kept:
+        assert kept["in flight"] == "an answer"
 
 
 def test_an_index_that_fails_is_built_once(bench, monkeypatch):

@@ -1,6 +1,6 @@
 """Wraps calls of plugin methods. Every error message states the spec table, plugin, distribution and method."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -52,19 +52,25 @@ def iterate_plugin(locked: Locked, method: str, items: Any, *expected: type[T]) 
     """Yield the items that `method` of a plugin returns, each of which has one of the expected types.
 
     Raises PluginCallError if the plugin fails, and PluginError if the method returns a value that is not iterable or an
-    item of the wrong type.
+    item of the wrong type. If the caller stops early, for example after Ctrl-C, the plugin's generator is closed at
+    once, while the answers that it has paid for can still be stored.
     """
     names = " or ".join(one.__name__ for one in expected)
     if not isinstance(items, Iterable):
         got = type(items).__name__
         raise PluginError(f"{_where(locked, method)}: returned {got}; expected an iterable of {names}")
     iterator = iter(items)
-    while True:
-        with call_plugin(locked, method):
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-        if not isinstance(item, expected):
-            raise PluginError(f"{_where(locked, method)}: returned {type(item).__name__}; expected {names}")
-        yield item
+    try:
+        while True:
+            with call_plugin(locked, method):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            if not isinstance(item, expected):
+                raise PluginError(f"{_where(locked, method)}: returned {type(item).__name__}; expected {names}")
+            yield item
+    finally:
+        if isinstance(iterator, Generator):
+            with call_plugin(locked, method):
+                iterator.close()
