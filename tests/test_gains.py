@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from kib.statistics import confidence_intervals
 from kib.statistics.gains import Gain, Interval
 from kib.statistics.multiple_testing import holm
-from kib.statistics.paired_gains import accuracy, average, gain
-from kib.statistics.paired_test import p_value
+from kib.statistics.paired_gains import accuracy, average, gain, p_value
 from kib.statistics.question_groups import totals_by_group
 
 ZERO_ONE = st.integers(0, 1)

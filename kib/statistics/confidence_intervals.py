@@ -86,25 +86,31 @@ def mean_interval(kinds: Kinds, lowest: float, highest: float, seed_means: Seque
     return Interval(rounded(max(lowest, centre - reach)), rounded(min(highest, centre + reach)))
 
 
-def interval_p(kinds: Kinds, seed_means: Sequence[float]) -> float:
+def interval_p(kinds: Kinds, seed_means: Sequence[float], smallest: float = LOWEST_P) -> float:
     """Return the largest level at which the interval of `mean_interval` for values from -1 to 1 contains 0.
 
-    The result is therefore below LEVEL exactly if the interval excludes 0.
+    The result is therefore below LEVEL exactly if the interval excludes 0. A result below `smallest` is replaced by
+    `smallest`.
     """
+    from scipy.optimize import brentq
+    from scipy.special import stdtrit
+
     if _count(_groups(kinds)) == 1:
         return 1.0
     centre, error, freedom = _estimate(kinds, -1.0, 1.0)
     seed_error, seed_freedom = _seed_error(seed_means), len(seed_means) - 1
 
-    def excludes(level: float) -> bool:
-        seeds = _quantile(seed_freedom, level) * seed_error if seed_error else 0.0
-        return hypot(_quantile(freedom, level) * error, seeds) < abs(centre)
+    def excess(logarithm: float) -> float:
+        """Return a number from -1 to 1 with the sign of the interval's reach minus the distance of its centre to 0."""
+        half = exp(logarithm) / 2  # the lower tail, because 1 - half would lose the digits of small levels
+        seeds = stdtrit(seed_freedom, half) * seed_error if seed_error else 0.0
+        total = hypot(stdtrit(freedom, half) * error, seeds) + abs(centre)
+        return float(1 - 2 * abs(centre) / total) if total else 0.0
 
-    low, high = log(LOWEST_P), 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if excludes(exp(middle)) else (middle, high)
-    return rounded(min(1.0, exp(high)))
+    lowest = log(max(smallest, LOWEST_P))
+    if lowest >= 0 or excess(lowest) <= 0:
+        return smallest
+    return rounded(exp(brentq(excess, lowest, 0.0, xtol=1e-15, rtol=1e-15)))
 
 
 def widened(interval: Interval, mean: float, seed_means: Sequence[float]) -> Interval:
@@ -129,6 +135,7 @@ def _seed_error(means: Sequence[float]) -> float:
     return sqrt(variance / count) if variance > 1e-18 else 0.0  # equal means may differ in their last digits
 
 
+@lru_cache(maxsize=64)  # the interval and the p value of a gain need the same estimate
 def _estimate(kinds: Kinds, lowest: float, highest: float) -> tuple[float, float, float]:
     """Return the centre of an interval, and the standard error with its degrees of freedom."""
     groups, size, centre, residuals, added = _sample(kinds, lowest, highest)
@@ -294,13 +301,6 @@ def _t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 1 - LEVEL / 2))
-
-
-def _quantile(freedom: float, level: float) -> float:
-    """Return the two-sided t quantile of a level, without a loss of digits for small levels."""
-    from scipy.special import stdtrit
-
-    return -float(stdtrit(freedom, level / 2))
 
 
 @lru_cache(maxsize=1)

@@ -1,13 +1,13 @@
 """The paired sign-flip test, which is the exact McNemar test for 0/1 scores of independent questions."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from math import fsum
 
-from kib.statistics.question_groups import CHUNK, Groups, Kinds, random_state, rounded, totals_by_group
+from kib.statistics.question_groups import CHUNK, Kinds, random_state, rounded
 
-__all__ = ["p_value", "sign_flip_p", "smallest_p"]
+__all__ = ["sign_flip_p", "smallest_p"]
 
 FLIPS = 20_000
 LARGEST_GRID = 100
@@ -19,12 +19,6 @@ MOST_ENUMERATED = 16
 def smallest_p(groups: int) -> float:
     """Return the smallest p value that a number of groups allows: the same sign in all groups, for both directions."""
     return rounded(2.0 ** (1 - groups))
-
-
-def p_value(base: Sequence[float], scores: Sequence[float], groups: Groups) -> float:
-    """Return the two-sided p value for two arms that answered the same questions."""
-    differences = [score - other for score, other in zip(scores, base, strict=True)]
-    return sign_flip_p(totals_by_group(groups, differences, lambda difference: (difference,)))
 
 
 def sign_flip_p(kinds: Kinds) -> float:

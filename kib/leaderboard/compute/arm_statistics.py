@@ -10,8 +10,7 @@ from kib.leaderboard.compute.question_scores import QuestionScores, QuestionScor
 from kib.leaderboard.compute.statistics_cache import ArmMeasure, KnowledgeSplit, Repetition, StatisticsCache
 from kib.statistics.confidence_intervals import FEWEST_SEEDS
 from kib.statistics.gains import Average, Gain
-from kib.statistics.paired_gains import accuracy, average, gain
-from kib.statistics.paired_test import p_value
+from kib.statistics.paired_gains import accuracy, average, gain, p_value
 from kib.statistics.question_groups import Pair
 from kib.store.results import Results
 
@@ -68,10 +67,7 @@ class ArmStatistics:
 
         def compute() -> float:
             pair = self._pair(better, worse)
-            if isinstance(pair, str):
-                return 1.0
-            seeds = self._seed_gains(better, worse)
-            return gain(*pair, seeds).p or 0.0 if seeds else p_value(*pair)
+            return 1.0 if isinstance(pair, str) else p_value(*pair, self._seed_gains(better, worse))
 
         return self._cache.p_value(self._cache_key(better, worse), compute)
 
