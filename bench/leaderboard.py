@@ -1,20 +1,23 @@
 """Time `kib leaderboard` on 100, 1,000 and 10,000 synthetic cells: the first table, and tables from stored statistics.
 
-Each time is the CPU time of the command, including the system's share, with the output redirected to a file. Unlike the
-wall time, the CPU time hardly depends on other programs that use the machine.
+The first table is computed alternately on all processors and on one, with the statistics deleted before each run. For
+the other tables, the CPU time hardly depends on other programs that use the machine. The output goes to a file.
 Usage: python bench/leaderboard.py [--json FILE] [--questions N] [CELLS …]
 """
 
 import argparse
 import json
+import os
 import platform
 import random
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import command
 
@@ -80,24 +83,42 @@ def _score(number: int, score: int) -> Score:
     return Score(f"q{number}", None, score, score, 1, (-1.0, -2.0), passages=("d#0",), gold=(True,), prompt="0" * 64)
 
 
-def seconds(folder: Path, form: str, output: Path) -> float:
-    """Return the CPU time of the command that writes the table."""
+class Times(NamedTuple):
+    """The elapsed time of a command and its CPU time with that of its child processes, in seconds."""
+
+    elapsed: float
+    cpu: float
+
+
+def run(folder: Path, form: str, output: Path, *, processors: set[int] | None = None) -> Times:
+    """Write the table to a file, and return the times of the command; `processors` are those that it may use."""
+    allowed = os.sched_getaffinity(0)
     with output.open("wb") as file:
-        start = resource.getrusage(resource.RUSAGE_CHILDREN)
+        os.sched_setaffinity(0, processors or allowed)
+        start, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run([KIB, "leaderboard", str(folder), "--format", form], check=True, stdout=file)
-        end = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
+        end, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        os.sched_setaffinity(0, allowed)
+    return Times(ended - begun, end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime)
 
 
 def measure(count: int, questions: int) -> dict[str, float]:
-    """Return CPU times in seconds for one number of cells; tables from stored statistics use the best of three runs."""
+    """Return times in seconds for one number of cells, as the best of three runs."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, output = Path(temporary) / "results", Path(temporary) / "table"
         fill(folder, count, questions)
-        first = seconds(folder, "csv", output)
-        row: dict[str, float] = {"cells": count, "first csv": first}
+        one = {min(os.sched_getaffinity(0))}
+        firsts: dict[str, list[Times]] = {"all": [], "one": []}
+        for _ in range(3):
+            for name, processors in (("one", one), ("all", None)):
+                (folder / "statistics.json").unlink(missing_ok=True)
+                firsts[name].append(run(folder, "csv", output, processors=processors))
+        row: dict[str, float] = {"cells": count}
+        row["first"] = min(times.elapsed for times in firsts["all"])
+        row["first CPU"] = min(times.cpu for times in firsts["all"])
+        row["first on one"] = min(times.elapsed for times in firsts["one"])
         for form in ("csv", "json", "terminal"):
-            row[form] = min(seconds(folder, form, output) for _ in range(3))
+            row[f"{form} CPU"] = min(run(folder, form, output).cpu for _ in range(3))
             row[f"{form} bytes"] = output.stat().st_size
         row["peak MiB"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         return row
@@ -112,15 +133,13 @@ def main() -> None:
     options = parser.parse_args()
     rows = [measure(count, options.questions) for count in options.cells]
     print(
-        f"{options.questions} questions per cell, Python {platform.python_version()}, {platform.machine()}; CPU times "
-        "in seconds"
+        f"{options.questions} questions per cell, Python {platform.python_version()}, {platform.machine()}, "
+        f"{len(os.sched_getaffinity(0))} processors; seconds, best of three runs; peak memory of one process"
     )
-    print(f"{'cells':>8} {'first csv':>10} {'csv':>8} {'json':>8} {'terminal':>9} {'peak MiB':>9}")
+    titles = ["cells", "first", "first CPU", "first on one", "csv CPU", "json CPU", "terminal CPU", "peak MiB"]
+    print(" ".join(f"{title:>12}" for title in titles))
     for row in rows:
-        print(
-            f"{row['cells']:>8.0f} {row['first csv']:>10.2f} {row['csv']:>8.2f} {row['json']:>8.2f} "
-            f"{row['terminal']:>9.2f} {row['peak MiB']:>9.0f}"
-        )
+        print(" ".join(f"{row[title]:>12.{0 if title == 'cells' else 2}f}" for title in titles))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -1,8 +1,9 @@
 """Statistics of arms, read from the statistics cache or computed from question scores."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import compress
+from typing import Any
 
 from kib.leaderboard.compute.arms import Arm
 from kib.leaderboard.compute.comparability import align, why_not_comparable
@@ -34,6 +35,20 @@ class ArmStatistics:
     def outdated(self) -> bool:
         """Whether used statistics were computed by an earlier version of kib and cannot be computed again."""
         return self._cache.outdated or self._used_former
+
+    @property
+    def any_stored(self) -> bool:
+        """Whether an earlier table with the same reference has stored statistics."""
+        return self._cache.any_stored
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """The statistics used so far, in the form that `add` accepts in another process."""
+        return self._cache.used
+
+    def add(self, used: Mapping[str, Any]) -> int:
+        """Add statistics that another process has computed, and return the number of their arms."""
+        return self._cache.add(used)
 
     def count_uncached(self, arms: Iterable[Arm]) -> int:
         """Return the number of arms whose statistics must be computed from question scores."""

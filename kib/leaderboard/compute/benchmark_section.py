@@ -1,6 +1,7 @@
 """One benchmark's section of the table: gains over references, adjusted p values, ranks and averages."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from kib.leaderboard.compute.arm_statistics import ArmStatistics
 from kib.leaderboard.compute.arms import Arm, BlockKey, collect_arms
@@ -120,14 +121,23 @@ class BenchmarkSection:
                 conditions = conditions_of_plan(self.plan, model, task, some)
             yield (self.plan.name, model, task), conditions
 
-    def compute(self, statistics: Statistics, against: str | None, advance: Callable[[int], None]) -> None:
+    def compute(
+        self,
+        statistics: Statistics,
+        against: str | None,
+        advance: Callable[[int], None],
+        computed_elsewhere: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    ) -> None:
         """Compute all values of the rows, model by model; question files are read only for uncached statistics.
 
-        `advance` receives the number of newly computed arms.
+        `advance` receives the number of newly computed arms. `computed_elsewhere` returns the statistics of a model
+        that another process has computed.
         """
         references, bases = References(self.arms, against), References(self.arms, None)
         for model in dict.fromkeys(arm.cell.model for arm in self.arms):
             blocks = [rows for key, rows in self._blocks.items() if key[0] == model]
+            if isinstance(statistics, ArmStatistics):
+                advance(statistics.add(computed_elsewhere(model)))
             for rows in blocks:
                 for row in rows:
                     uncached = statistics.count_uncached([row.arm])
@@ -148,6 +158,9 @@ class BenchmarkSection:
         for rows in self._blocks.values():
             separate_base(rows)
             self._add_warnings(rows)
+
+    def save(self, statistics: Statistics) -> None:
+        """Store the statistics of the rows, and drop stored views whose reference is no longer planned."""
         statistics.save({name for arm in self.arms for name in (arm.cell.method, arm.name)})
 
     def add_costs(self, *, times: bool) -> None:

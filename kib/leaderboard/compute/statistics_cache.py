@@ -4,7 +4,7 @@ The cache contains the statistics used by the last table of each view. The cache
 named after the method or arm that serves as the reference for gains; in the view "", gains are measured over base.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -54,6 +54,23 @@ class StatisticsCache:
         self._known = {key: value for section in self._views.values() for key, value in section.items()}
         self._used_arms: dict[str, Any] = {}
         self._used: dict[str, Any] = {}
+
+    @property
+    def any_stored(self) -> bool:
+        """Whether an earlier table has stored statistics of this view."""
+        return bool(self._views.get(self._view))
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """The statistics used so far, in the form that `add` accepts in another process."""
+        return {"arms": self._used_arms, "view": self._used}
+
+    def add(self, used: Mapping[str, Any]) -> int:
+        """Add statistics that another process has computed, and return the number of their arms."""
+        arms = _mapping(used.get("arms"))
+        self._arms |= arms
+        self._known |= _mapping(used.get("view"))
+        return len(arms)
 
     def has(self, key: str) -> bool:
         """Return whether the cache contains the statistics of an arm."""

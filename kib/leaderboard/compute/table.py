@@ -2,17 +2,19 @@
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 from kib.errors import InputError
 from kib.leaderboard.compute.arm_statistics import ArmStatistics
 from kib.leaderboard.compute.benchmark_section import BenchmarkSection
+from kib.leaderboard.compute.block_statistics import Statistics
 from kib.leaderboard.compute.cross_origin_ranking import rank_across_origins
 from kib.leaderboard.compute.environments import Environments
 from kib.leaderboard.compute.headlines import headlines
+from kib.leaderboard.compute.parallel_statistics import parallel_statistics
 from kib.leaderboard.compute.probe_gains import generalisation
 from kib.leaderboard.compute.reference_arms import check_name
 from kib.leaderboard.compute.unpaired_statistics import UnpairedStatistics
@@ -51,10 +53,21 @@ def make_table(
     """
     plans = [one.plan() for one in results]
     _check_benchmark_names(results, plans)
-    sections = [BenchmarkSection(one, plan) for one, plan in zip(results, plans, strict=True)]
-    if against is not None:
-        check_name(against, [arm for section in sections for arm in section.arms])
-    _compute(sections, results, against, progress)
+    statistics = [
+        UnpairedStatistics(one) if isinstance(one, PublishedResults) else ArmStatistics(one, against or "")
+        for one in results
+    ]
+    with ExitStack() as processes:
+        elsewhere = [
+            processes.enter_context(parallel_statistics(one, plan, found, against)).of_model
+            if isinstance(one, Results) and isinstance(found, ArmStatistics)
+            else lambda _: {}
+            for one, plan, found in zip(results, plans, statistics, strict=True)
+        ]
+        sections = [BenchmarkSection(one, plan) for one, plan in zip(results, plans, strict=True)]
+        if against is not None:
+            check_name(against, [arm for section in sections for arm in section.arms])
+        _compute(list(zip(sections, statistics, elsewhere, strict=True)), against, progress)
     for section in sections:
         if cost or times:
             section.add_costs(times=times)
@@ -68,22 +81,17 @@ def make_table(
 
 
 def _compute(
-    sections: Sequence[BenchmarkSection],
-    results: Sequence[Results | PublishedResults],
+    sections: Sequence[tuple[BenchmarkSection, Statistics, Callable[[str], Mapping[str, Any]]]],
     against: str | None,
     progress: Progress | None,
 ) -> None:
-    """Compute the statistics of all sections."""
-    statistics = [
-        UnpairedStatistics(one) if isinstance(one, PublishedResults) else ArmStatistics(one, against or "")
-        for one in results
-    ]
-    pairs = list(zip(statistics, sections, strict=True))
-    uncached = sum(one.count_uncached(section.arms) for one, section in pairs)
+    """Compute and store the statistics of all sections."""
+    uncached = sum(statistics.count_uncached(section.arms) for section, statistics, _ in sections)
     shown = progress if progress and uncached >= PROGRESS_FROM else SilentProgress()
     with shown.step("statistics", uncached) as advance, _collector_paused():
-        for one, section in pairs:
-            section.compute(one, against, advance)
+        for section, statistics, elsewhere in sections:
+            section.compute(statistics, against, advance, elsewhere)
+            section.save(statistics)
 
 
 @contextmanager
