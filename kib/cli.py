@@ -28,7 +28,7 @@ from kib.support.phrases import counted
 
 if TYPE_CHECKING:
     from kib.leaderboard import PublishedResults, Table
-    from kib.plan.planner import Plan
+    from kib.plan.plan import Plan
     from kib.progress import Progress
     from kib.store.results import Results
     from kib.store.work import Work

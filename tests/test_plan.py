@@ -79,12 +79,12 @@ RETRIEVED = ALL - {"base"}
 
 def test_no_identity_is_computed_twice(bench, monkeypatch):
     """A plan computes the identity of each step once, even if many cells share the step."""
-    from kib.plan import planner
+    from kib.plan import step_planner
 
     bench.write_toy(model="trainable = true\n", task="shots = [0, 2]\nexamples = 'people.jsonl'\n", more=TRAINED)
     bench.write(bench.spec.read_text(encoding="utf-8").replace('name = "toy"', 'name = "toy"\nseeds = [0, 7]', 1))
     computed = []
-    monkeypatch.setattr(planner, "digest", lambda value: computed.append(canonical(value)) or digest(value))
+    monkeypatch.setattr(step_planner, "digest", lambda value: computed.append(canonical(value)) or digest(value))
     assert len(bench.plan().cells) > 30
     assert [value for value, times in Counter(computed).items() if times > 1] == []
 

@@ -18,7 +18,8 @@ from kib.commands.server_report import probe_judges, probe_servers
 from kib.errors import InputError, KibError, SpecError
 from kib.harness.backends import quiet
 from kib.interfaces import CheckedModel, CheckedTrainer, GoldRetriever, OnlinePlugin, PaidJudge, PromptedJudge
-from kib.plan.planner import Plan, passages_of
+from kib.plan.plan import Plan
+from kib.plan.planner import passages_of
 from kib.plan.steps import PlannedCell, WeightsStep
 from kib.plugins.resolve import Lock, Locked, open_spec
 from kib.progress import Progress

@@ -19,7 +19,9 @@ from kib.errors import InputError
 from kib.harness.backends import quiet
 from kib.identity import digest_file
 from kib.interfaces import BackendModel
-from kib.plan.planner import Plan, asks_in_chats, corpora_of_trainer, text_counts, weights_of_trainer
+from kib.plan.plan import Plan
+from kib.plan.planner import corpora_of_trainer, text_counts, weights_of_trainer
+from kib.plan.question_steps import asks_in_chats
 from kib.plan.steps import TextStep, WeightsStep
 from kib.plugins.resolve import Lock, resolve
 from kib.progress import Progress

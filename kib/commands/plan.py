@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from kib.commands.forecast import Forecaster, Item, texts_of, total
 from kib.harness.backends import quiet
-from kib.plan.planner import Plan
+from kib.plan.plan import Plan
 from kib.plan.steps import PassagesStep, PlannedCell, TextStep, WeightsStep
 from kib.progress import Progress
 from kib.run.shared_steps import SharedSteps

@@ -10,7 +10,7 @@ from typing import Any
 from kib.errors import InputError, MissingAnswersError, ServerUnavailableError
 from kib.harness.backends import environment, free, quiet
 from kib.interfaces import SizedModel
-from kib.plan.planner import Plan
+from kib.plan.plan import Plan
 from kib.plan.steps import PlannedCell, WeightsStep
 from kib.progress import Progress
 from kib.records import AnswerToJudge, Environment, Request, Score, Trained

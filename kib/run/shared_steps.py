@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from kib.errors import DamagedError
 from kib.harness.tasks import RenderedTask
 from kib.interfaces import GeneratingModel, HarnessTask
-from kib.plan.planner import Plan
+from kib.plan.plan import Plan
 from kib.plan.steps import (
     HeldBackStep,
     HitsStep,

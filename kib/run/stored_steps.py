@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from kib.errors import StepError
-from kib.plan.planner import Plan
+from kib.plan.plan import Plan
 from kib.plan.steps import HeldBackStep, PassagesStep, TextStep
 from kib.run.failures import explain_error
 from kib.run.shared_steps import SharedSteps

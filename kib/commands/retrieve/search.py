@@ -10,7 +10,8 @@ from kib.commands.retrieve.queries import of_corpus, of_file, of_tasks
 from kib.commands.retrieve.records import Block, By, Line, QuerySet, Report
 from kib.errors import InputError, ServerUnavailableError
 from kib.interfaces import GoldRetriever
-from kib.plan.planner import Plan, hits_of_queries, hits_of_task
+from kib.plan.plan import Plan
+from kib.plan.planner import hits_of_queries, hits_of_task
 from kib.plan.steps import HitsStep
 from kib.plugins.resolve import Lock, resolve
 from kib.progress import Progress

@@ -16,7 +16,7 @@ from kib.harness.open_tasks import OpenForm, open_task
 from kib.harness.query_template import query_template
 from kib.harness.tasks import RenderedTask, from_questions, sample_rows
 from kib.interfaces import ChatModel, HarnessTask
-from kib.plan.planner import DEFAULT_SCORING, LETTER_SCORINGS
+from kib.plan.question_steps import DEFAULT_SCORING, LETTER_SCORINGS
 from kib.plan.steps import QuestionsStep
 from kib.records import Question, RenderedQuestion, Split
 from kib.run.context import RunContext
