@@ -56,6 +56,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, suffix):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_svg_ids_do_not_depend_on_the_process(tmp_path):
     """The element ids in an SVG figure do not depend on the process."""
     call = [str(Path(sys.executable).with_name("kib")), "figure", str(FILES / "ovadia2024-current-events.toml")]

@@ -21,7 +21,7 @@ exit $first
 """Runs a command twice in a new file system of limited size, which the second run finds enlarged."""
 
 
-@pytest.mark.parametrize("size", [100, 20_000])
+@pytest.mark.parametrize("size", [pytest.param(100, marks=pytest.mark.slow), 20_000])
 def test_a_run_on_a_full_disk_names_file_and_remedy(bench, size):
     """If a file cannot grow, a run exits with code 3 and names the file; the next run finishes without leftovers."""
     bench.write_toy()

@@ -161,6 +161,7 @@ def test_deleted_results_are_restored(bench):
         assert batches(bench) == asked
 
 
+@pytest.mark.slow
 def test_a_concurrent_run_is_rejected(bench):
     """A concurrent run is rejected with an error that names the first process, which exits with code 130 on SIGTERM."""
     write(bench, seconds=3)  # so that the first run takes a minute

@@ -58,7 +58,7 @@ def through_shell(bench, redirections, *arguments, **environment):
 # Closed streams
 
 
-@pytest.mark.parametrize("redirections", ["2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("redirections", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
 def test_a_run_with_closed_streams_measures_everything(bench, redirections):
     """A run measures all cells even if standard error or all standard streams are closed."""
     bench.write_toy()
@@ -87,6 +87,7 @@ def test_a_command_without_a_reader_succeeds(done, arguments):
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_run_finishes_after_its_terminal_closes(bench):
     """A run that shows progress bars finishes even if the terminal is closed during the run."""
     bench.write_toy(model="seconds = 0.1")

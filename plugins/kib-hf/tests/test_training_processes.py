@@ -169,6 +169,7 @@ def test_crashed_worker(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> No
         train_in_processes(job, lambda _: None)
 
 
+@pytest.mark.slow
 def test_interrupted_workers(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupting kib terminates its worker processes."""
     monkeypatch.setattr(processes, "_command", lambda job: command("time.sleep(600)", job.folder))

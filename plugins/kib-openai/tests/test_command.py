@@ -236,6 +236,7 @@ def training_record():
     return path.read_bytes(), json.loads(path.read_text())["training"]
 
 
+@pytest.mark.slow
 def test_the_cost_of_writing(kib, server, questions):
     """The record of a trained cell includes the cost of its training and validation texts, but not of unused pairs."""
     change_spec(

@@ -217,7 +217,7 @@ def test_a_benchmark(chats, server):
     assert (cell("base")["prompt_tokens"], cell("base")["output_tokens"]) == (100 * QUESTIONS, 50 * QUESTIONS)
 
 
-@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_nothing_is_asked_twice(chats, server, concurrency):
     """If the server fails twice in the middle of a run, no answered request is sent again, whatever is in flight."""
     spec = Path("chats.toml")

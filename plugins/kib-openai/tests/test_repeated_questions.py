@@ -98,6 +98,7 @@ def test_base_is_asked_twice(chats, endpoint):
     assert sum(endpoint.asked.values()) == 3 * QUESTIONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keys", "repeated"), [("repeat_questions = 3", 3), ("repeat_questions = 0", 0)])
 def test_the_number_of_repeated_questions(chats, endpoint, keys, repeated):
     """The key `repeat_questions` sets the size of the fixed sample, and 0 switches the repetition off."""
@@ -121,6 +122,7 @@ def test_more_repeated_questions_ask_only_the_added_questions(chats, endpoint):
     assert sum(endpoint.asked.values()) == 3 * QUESTIONS
 
 
+@pytest.mark.slow
 def test_an_interrupted_repetition_is_resumed(chats, endpoint, server):
     """If the server goes down during the first or the second answers, nothing is asked more often than planned."""
     for before in (5, 4 + QUESTIONS, 3):
@@ -241,6 +243,7 @@ def test_a_check_of_the_key(chats, kib):
     )
 
 
+@pytest.mark.slow
 def test_the_repetition_does_not_wait_for_other_servers(chats, endpoint):
     """A system of its own that is down does not keep the questions of base from being asked again."""
     down = '\n[systems.own]\nplugin = "http"\nurl = "http://127.0.0.1:1/"\nretries = 0\n[methods.own]\nsystem = "own"\n'
