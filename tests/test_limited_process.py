@@ -1,6 +1,7 @@
 """The child process that limits the time and memory of calls that process untrusted data."""
 
 import os
+import subprocess
 import sys
 import threading
 
@@ -43,6 +44,21 @@ def test_a_call_beyond_a_limit(misbehaving, kind, seconds, message):
     with pytest.raises(LimitError, match=message):
         misbehaving.call(kind, seconds)
     assert misbehaving.call("fine", 60) == "fine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory")
+def test_a_lower_limit_of_the_system_stays():
+    """If the system allows less memory than the limit, the process works, and the error states the system's limit."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "from limited_functions import misbehave\n"
+        "from kib.support.limited_process import LimitedProcess\n"
+        "process = LimitedProcess(misbehave, 4096)\n"
+        "print(process.call('fine', 60), *process.call_each(['memory'], 60), sep='; ')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (ran.stdout, ran.stderr) == ("fine; needs more than 1,024 MB of memory\n", "")
 
 
 def test_an_error_of_the_function(misbehaving):

@@ -212,7 +212,7 @@ def serve(memory_mb: int) -> None:
     called, prepare = pickle.loads(_receive(requests))  # noqa: S301 - from the parent process, like all messages
     if prepare:
         prepare()
-    _limit_memory(memory_mb)
+    allowed_mb = _limit_memory(memory_mb)
     if HAS_TIMER:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, even while C code is running
     while True:
@@ -223,7 +223,7 @@ def serve(memory_mb: int) -> None:
         seconds, values = pickle.loads(message)  # noqa: S301
         for value in values:
             with _time_limit(seconds, nowhere):
-                reply = json.dumps(_answer(called, value, memory_mb)).encode()
+                reply = json.dumps(_answer(called, value, allowed_mb)).encode()
             _send(replies, reply)
 
 
@@ -240,14 +240,20 @@ def _time_limit(seconds: float, nowhere: IO[bytes]) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _limit_memory(memory_mb: int) -> None:
-    """Limit the memory of this process, if the operating system supports such a limit, and write no core dumps."""
+def _limit_memory(memory_mb: int) -> int:
+    """Limit the memory of this process, write no core dumps, and return the limit in MB.
+
+    A lower limit that the process already has stays. Only Linux supports such a limit.
+    """
     if sys.platform != "linux":
-        return
+        return memory_mb
     import resource
 
+    present = resource.getrlimit(resource.RLIMIT_AS)
+    allowed = min([memory_mb * MB, *(limit for limit in present if limit != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_mb * MB, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, present[1]))
+    return allowed // MB
 
 
 def _answer(called: Callable[[Any], Any], value: Any, memory_mb: int) -> dict[str, Any]:
