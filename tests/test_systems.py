@@ -304,6 +304,21 @@ def test_latency_and_cost(ours):
     assert {"system", "seconds_latency", "reported_cost"} <= set(header)
 
 
+def test_a_judge_reads_the_text_of_a_system_alone(ours):
+    """A judge grades the answers of a system without what the system reports about them, and their cell is scored."""
+    task = f'{TASK}judge = "rule"\n'.replace('scoring = "contains"', 'scoring = ["judge", "contains"]')
+    bench = ours('tells = "texts"\ncost = 0.01', task=task)
+    bench.write(bench.spec.read_text("utf-8") + '\n[judges.rule]\nplugin = "toy"\nlog = "judged.txt"\n')
+    assert bench.call("run", bench.spec).exit_code == 0
+    result = cell(bench)
+    outputs = [score.output.strip() for score in bench.scores("m/ours/people,0-shot")]
+    judged = (bench.folder / "judged.txt").read_text("utf-8").splitlines()
+    assert {line.partition("? ")[2] for line in judged} >= {*outputs}
+    assert not [line for line in judged if "cost" in line]
+    assert (result.metric, result.correct, result.other_metrics) == ("judge", 0.75 * result.n, {"contains": 1})
+    assert result.system.cost == pytest.approx(0.01 * result.n)
+
+
 def test_show(ours):
     """`kib show` prints the question as sent, the reported passages, the latency and the cost."""
     bench = ours('tells = "texts"\ncost = 0.25')

@@ -27,6 +27,7 @@ from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.speeds import asking_speed, read_speed, training_key
 from kib.run.steps.cells import PreparedCell, answers_to_judge
+from kib.run.steps.system_reports import read_answers
 from kib.run.steps.train_weights import TrainerTexts
 from kib.run.steps.training_text import selected_writer, writing_order
 from kib.run.workload import workloads
@@ -187,9 +188,9 @@ class Forecaster:
         cell, weights = prepared.plan.cell, prepared.plan.weights
         task = self.steps.rendered_task(cell.task, prepared.plan.asked.split)
         requests = [request for some in prepared.requests for request in some]
-        if weights.system is None and not self._unanswered(weights, requests):
+        if not self._unanswered(weights, requests):
             with ModelAnswers.open(self.work, weights.identity) as stored:
-                return answers_to_judge(prepared, task, [stored.get(some) for some in prepared.requests])
+                return answers_to_judge(prepared, task, read_answers(prepared, stored)[0])
         length = BYTES_PER_TOKEN * self.plan.spec.tasks[cell.task].max_tokens
         names = [f"{cell.id} {question.question_id} " for question in prepared.asked]
         outputs = [[Answer(name.ljust(length, "x")[-length:], "")] for name in names]

@@ -26,8 +26,8 @@ from kib.run.steps.hits import index_bytes, indexing_peak_bytes, indexing_second
 from kib.run.steps.judge_answers import Verdicts, judge_answers, judge_remarks, judging_record
 from kib.run.steps.system_reports import (
     ReportedAnswer,
+    read_answers,
     report_remarks,
-    reported_answer,
     system_report,
     with_reports,
 )
@@ -247,15 +247,13 @@ class _Run:
 
     def _answers_to_judge(self, prepared: PreparedCell, answers: ModelAnswers) -> list[AnswerToJudge]:
         task = self.steps.rendered_task(prepared.plan.cell.task, prepared.plan.asked.split)
-        return answers_to_judge(prepared, task, [answers.get(some) for some in prepared.requests])
+        return answers_to_judge(prepared, task, read_answers(prepared, answers)[0])
 
     def _store(self, prepared: PreparedCell, answers: ModelAnswers, verdicts: Verdicts, peak_bytes: int) -> None:
         """Score a cell and store its result."""
         plan = prepared.plan
         rendered_task = self.steps.rendered_task(plan.cell.task, plan.asked.split)
-        answered = [answers.get(some) for some in prepared.requests]
-        reported = [reported_answer(one) for some in answered for one in some] if plan.weights.system else []
-        answered = [[one.answer] for one in reported] or answered
+        answered, reported = read_answers(prepared, answers)
         gold = self.steps.gold(plan.hits.asked, plan.hits.passages) if plan.hits else None
         to_judge = answers_to_judge(prepared, rendered_task, answered)
         given = verdicts.of(to_judge)

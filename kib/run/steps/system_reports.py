@@ -12,13 +12,22 @@ from typing import Any
 from msgspec.structs import replace
 
 from kib.records import Answer, Score, ServedAnswer, document_id
+from kib.run.steps.cells import PreparedCell
 from kib.run.steps.gold_passages import TELLING, LocatedGold
 from kib.run.steps.passages import Passages
+from kib.store.model_answers import ModelAnswers
 from kib.store.result_records import SystemReport
 from kib.support.phrases import counted
 from kib.support.quotes import find_quote, folded
 
-__all__ = ["ReportedAnswer", "report_remarks", "reported_answer", "system_report", "with_report", "with_reports"]
+__all__ = [
+    "ReportedAnswer",
+    "read_answers",
+    "report_remarks",
+    "system_report",
+    "with_report",
+    "with_reports",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +48,24 @@ def with_report(served: ServedAnswer) -> Any:
     return {"text": served.value, "passages": passages, "seconds": served.seconds, "cost": served.cost}
 
 
-def reported_answer(answer: Answer) -> ReportedAnswer:
+def _reported_answer(answer: Answer) -> ReportedAnswer:
     """Return a stored answer of a system with its report."""
     value = answer.value
     passages = None if value["passages"] is None else tuple(value["passages"])
     text = Answer(value["text"], answer.environment, answer.seconds)
     return ReportedAnswer(text, passages, value["seconds"], value["cost"])
+
+
+def read_answers(prepared: PreparedCell, answers: ModelAnswers) -> tuple[list[list[Answer]], list[ReportedAnswer]]:
+    """Return the stored answers to the questions of a cell, and what a system reports about them (a model: nothing).
+
+    The value of each answer is what models return, so the text alone if a system answered.
+    """
+    answered = [answers.get(requests) for requests in prepared.requests]
+    if prepared.plan.weights.system is None:
+        return answered, []
+    reported = [_reported_answer(one) for some in answered for one in some]
+    return [[one.answer] for one in reported], reported
 
 
 def system_report(reported: Sequence[ReportedAnswer]) -> SystemReport:
