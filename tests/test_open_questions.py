@@ -158,6 +158,20 @@ def test_number_needs_accepted_numbers(bench):
 # Runs
 
 
+def test_accepted_answers_that_may_be_misread_are_named(bench):
+    """`kib check` names an article at the end of an answer, and a point that separates thousands in the language."""
+    rows = [{"question": f"What is {n}?", "answer": answer} for n, answer in enumerate(["vitamin A", "2.500 km", "A"])]
+    bench.write_toy(task='scoring = "contains"\n', questions=lines(rows))
+    said = " ".join(bench.call("check", bench.spec).output.split())
+    assert (
+        "the accepted answer 'vitamin A' ends with a word that is ignored as an article, so that 'vitamin' is compared"
+    ) in said
+    bench.write_toy(task='scoring = "number"\nlanguage = "de"\n', questions=lines(rows[1:2]))
+    said = " ".join(bench.call("check", bench.spec).output.split())
+    assert "the accepted answer '2.500 km' contains a number that is read as 2,500, because numbers in the" in said
+    assert "vitamin" not in said
+
+
 @pytest.fixture
 def measured(bench):
     """Return the toy benchmark measured with open questions: the toy model answers `It is …` if a passage says so."""

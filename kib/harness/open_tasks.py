@@ -9,16 +9,18 @@ from kib.harness.metrics import Outcome
 from kib.harness.tasks import RenderedTask, harness_task, refuse_unusable_text
 from kib.prompts import ask_question
 from kib.records import AnswerToJudge, Question, Request, Verdict
+from kib.support.phrases import shortened
 from kib.text_metrics.abstentions import abstains
 from kib.text_metrics.metrics import JUDGE, AnswerRules, measure
-from kib.text_metrics.numbers_in_text import first_number
+from kib.text_metrics.normalization import ends_with_article, words
+from kib.text_metrics.numbers_in_text import first_number, reads_as_thousands
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
 __all__ = ["INSTRUCTION", "NEXT_QUESTION", "OPEN_REVISION", "RIGHT", "OpenForm", "OpenTask", "open_task"]
 
-OPEN_REVISION = 1
+OPEN_REVISION = 2
 """Increase this number when equal questions and options give different prompts, settings or scores than before."""
 
 INSTRUCTION = "Answer the question with the answer alone, without a sentence and without an explanation."
@@ -26,6 +28,9 @@ INSTRUCTION = "Answer the question with the answer alone, without a sentence and
 
 RIGHT = 0.5
 """The score from which an answer counts as right in the table of right and wrong answers."""
+
+WORD_METRICS = frozenset(["exact", "f1", "contains"])
+"""The metrics that compare words without articles."""
 
 NEXT_QUESTION = ("Question:",)
 """The default end of an output without a chat: models that were not trained for chats continue with another question.
@@ -144,9 +149,40 @@ def open_task(
         values = {metric: measure(metric, outputs[0], doc["accepted"], form.rules) for metric in computed}
         return {metric: values.get(metric, 0.0) for metric in form.metrics}
 
+    every = (*notes, *_remarks(questions, form))
     config = {"output_type": "generate_until", "doc_to_target": "answer", "process_results": scores}
     task = harness_task(name, list(map(row, questions)), list(map(row, examples)), config)
-    return OpenTask(form, name, task, metric=form.metrics[0], questions=questions, limit=limit, notes=notes)
+    return OpenTask(form, name, task, metric=form.metrics[0], questions=questions, limit=limit, notes=every)
+
+
+def _remarks(questions: Sequence[Question], form: OpenForm) -> list[str]:
+    """Return remarks on accepted answers that a metric may read differently than their author."""
+    language = form.rules.language
+    accepted = list(dict.fromkeys(answer for question in questions for answer in question.correct))
+    remarks = []
+    if WORD_METRICS.intersection(form.metrics):
+        ending = [answer for answer in accepted if ends_with_article(answer, language)]
+        if ending:
+            compared = " ".join(words(ending[0], language))
+            remarks.append(
+                f"{_such_as(ending)} with a word that is ignored as an article, so that {compared!r} is compared"
+            )
+    if "number" in form.metrics:
+        whole = [answer for answer in accepted if reads_as_thousands(answer, language)]
+        if whole:
+            value = first_number(whole[0], language)
+            remarks.append(
+                f"{_such_as(whole, 'contain')} a number that is read as {value:,.0f}, because numbers in the language "
+                f"{language} have decimal commas"
+            )
+    return remarks
+
+
+def _such_as(answers: Sequence[str], verb: str = "end") -> str:
+    many = len(answers) > 1
+    example = f", such as {shortened(answers[0])!r}," if many else f" {shortened(answers[0])!r}"
+    count = f"{len(answers):,} accepted answers" if many else "the accepted answer"
+    return f"{count}{example} {verb if many else f'{verb}s'}"
 
 
 def _refuse_unusable(name: str, question: Question, form: OpenForm) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import isclose
 from typing import TYPE_CHECKING
 
-from kib.text_metrics.normalization import appears, words
+from kib.text_metrics.normalization import appears, has_only_articles, words
 from kib.text_metrics.numbers_in_text import first_number
 
 if TYPE_CHECKING:
@@ -30,19 +30,30 @@ Metric = Callable[[str, str, AnswerRules], float]
 
 def exact(output: str, accepted: str, rules: AnswerRules) -> float:
     """Return 1 if output and answer have the same words, as in SQuAD."""
-    return float(words(output, rules.language) == words(accepted, rules.language))
+    given, expected = _words(output, accepted, rules.language)
+    return float(given == expected)
 
 
 def f1(output: str, accepted: str, rules: AnswerRules) -> float:
     """Return the harmonic mean of the precision and the recall of the output's words, as in SQuAD."""
-    given, expected = words(output, rules.language), words(accepted, rules.language)
+    given, expected = _words(output, accepted, rules.language)
     shared = (Counter(given) & Counter(expected)).total()
     return 2 * shared / (len(given) + len(expected)) if shared else 0.0
 
 
 def contains(output: str, accepted: str, rules: AnswerRules) -> float:
     """Return 1 if the words of the answer appear in the output, one after the other."""
-    return float(appears(words(accepted, rules.language), words(output, rules.language)))
+    given, expected = _words(output, accepted, rules.language)
+    return float(appears(expected, given))
+
+
+def _words(output: str, accepted: str, language: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the words of an output and of an answer; if the answer has only articles, the output keeps its articles.
+
+    For example, the blood type A is an answer with only an article.
+    """
+    kept = "" if has_only_articles(accepted, language) else language
+    return words(output, kept), words(accepted, kept)
 
 
 def number(output: str, accepted: str, rules: AnswerRules) -> float:
@@ -62,7 +73,7 @@ def rouge_l(output: str, accepted: str, rules: AnswerRules) -> float:
     return float(_rouge(english=rules.language == "en").score(accepted, output)["rougeL"].fmeasure)
 
 
-class _Words:
+class _WordSplitter:
     """Splits texts in languages other than English for rouge-score."""
 
     def tokenize(self, text: str) -> list[str]:
@@ -74,7 +85,7 @@ class _Words:
 def _rouge(*, english: bool) -> "RougeScorer":
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], tokenizer=None if english else _Words())
+    return RougeScorer(["rougeL"], tokenizer=None if english else _WordSplitter())
 
 
 JUDGE = "judge"

@@ -10,7 +10,7 @@ import string
 import unicodedata
 from functools import lru_cache
 
-__all__ = ["appears", "words"]
+__all__ = ["appears", "ends_with_article", "has_only_articles", "words"]
 
 ARTICLES = {
     "en": "a an the",
@@ -37,12 +37,37 @@ def words(text: str, language: str = "en") -> tuple[str, ...]:
     The articles of an answer that consists of articles, such as the blood type A, are not removed, and neither is the
     punctuation of an answer that consists of punctuation.
     """
-    lowered = unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")  # İ must stay one letter
-    articles = ARTICLES.get(language, "").split()
-    spaced = ELIDED.sub(" ", lowered) if "l" in articles else lowered
-    plain = "".join(character for character in spaced if not _is_punctuation(character))
-    found = tuple(word for word in _split(plain) if word not in articles)
-    return found or _split(plain) or _split(lowered)
+    articles = _articles(language)
+    every = _with_articles(text, language)
+    found = tuple(word for word in every if word not in articles)
+    return found or every or _split(_lowered(text))
+
+
+def has_only_articles(text: str, language: str) -> bool:
+    """Return whether an answer consists of articles, such as the blood type A."""
+    every = _with_articles(text, language)
+    return bool(every) and _articles(language).issuperset(every)
+
+
+def ends_with_article(text: str, language: str) -> bool:
+    """Return whether the last word of an answer is ignored as an article although it is none, as in vitamin A."""
+    every = _with_articles(text, language)
+    return bool(every) and every[-1] in _articles(language) and not has_only_articles(text, language)
+
+
+def _articles(language: str) -> frozenset[str]:
+    return frozenset(ARTICLES.get(language, "").split())
+
+
+def _lowered(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold().replace("i\u0307", "i")  # İ must stay one letter
+
+
+def _with_articles(text: str, language: str) -> tuple[str, ...]:
+    """Return the words of an answer without punctuation; only articles that are joined to a noun are removed."""
+    lowered = _lowered(text)
+    spaced = ELIDED.sub(" ", lowered) if "l" in _articles(language) else lowered
+    return _split("".join(character for character in spaced if not _is_punctuation(character)))
 
 
 def appears(phrase: tuple[str, ...], given: tuple[str, ...]) -> bool:
