@@ -147,3 +147,49 @@ def test_a_closed_file_is_an_error_of_its_user(tmp_path):
         pass
     with pytest.raises(sqlite3.ProgrammingError):
         answers["key"] = "value"
+
+
+PAGE = 4096
+LEAF = 10  # the type of a leaf page of a table WITHOUT ROWID
+
+
+def swap_pages(leaves):
+    """Exchange two pages."""
+    leaves[1][:], leaves[-1][:] = leaves[-1][:], leaves[1][:]
+
+
+def reverse_rows(leaves):
+    """Reverse the order of the rows in a page."""
+    for page in leaves[::2]:
+        end = 8 + 2 * int.from_bytes(page[3:5], "big")
+        pairs = [page[at : at + 2] for at in range(8, end, 2)]
+        page[8:end] = b"".join(reversed(pairs))
+
+
+def repeat_page(leaves):
+    """Replace a page with a copy of another page."""
+    leaves[1][:] = leaves[-1]
+
+
+@pytest.mark.parametrize("change", [swap_pages, reverse_rows, repeat_page])
+def test_intact_rows_that_are_out_of_order_are_found_again(tmp_path, change):
+    """Rows that a search by key would miss are put in order, with a sentence, and every remaining answer is intact."""
+    values = {f"key {number:03}": f"{number} " * 40 for number in range(200)}
+    path = tmp_path / "answers.sqlite"
+    with PaidAnswers.open(path) as answers:
+        answers.update(values)
+    pages = [bytearray(path.read_bytes()[at : at + PAGE]) for at in range(0, path.stat().st_size, PAGE)]
+    change([page for page in pages[1:] if page[0] == LEAF])
+    path.write_bytes(b"".join(pages))
+    said = []
+    with PaidAnswers.open(path, said.append) as answers:
+        kept = dict(answers)
+        assert [answers[key] for key in answers] == list(kept.values())
+    assert said == [
+        f"{path}: the file is damaged (its rows are out of order); kib puts all paid answers in order again"
+    ]
+    assert kept.items() <= values.items()
+    assert len(kept) == len(values) or (change is repeat_page and len(kept) > 100)
+    with PaidAnswers.open(path, said.append) as answers:
+        assert dict(answers) == kept
+    assert len(said) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from kib.errors import DamagedError
 from kib.identity import canonical, digest
 from kib.records import Answer, Environment, Request
-from kib.store.sqlite_file import SqliteFile, Table, set_aside
+from kib.store.sqlite_file import OUT_OF_ORDER, SqliteFile, Table, set_aside
 from kib.store.work import Work
 
 __all__ = ["ModelAnswers", "request_key"]
@@ -135,17 +135,17 @@ def _remove_damaged(file: SqliteFile, say: Callable[[str], None]) -> None:
 
     Raises DamagedError if a remark is damaged, because remarks cannot be recomputed without all answers.
     """
-    if file.remove_damaged(NOTES):
+    if file.remove_damaged(NOTES).removed:
         raise DamagedError(f"{file.path}: the file is damaged (the content of a remark has changed); {REPAIR}")
     stored = file.rows("SELECT COUNT(*) FROM answers")[0][0]
-    file.remove_damaged(ANSWERS)
-    file.remove_damaged(ENVIRONMENTS)
-    file.remove_damaged(TOKENS)
+    repairs = [file.remove_damaged(table) for table in (ANSWERS, ENVIRONMENTS, TOKENS)]
     without = "FROM answers WHERE environment NOT IN (SELECT key FROM environments)"
     if file.rows(f"SELECT 1 {without} LIMIT 1"):
         file.write((f"DELETE {without}", [()]))
     if removed := stored - file.rows("SELECT COUNT(*) FROM answers")[0][0]:
         say(f"{file.path}: {removed:,} of {stored:,} answers are damaged; kib requests these answers again")
+    if any(repair.unordered for repair in repairs):
+        say(f"{file.path}: the file is damaged ({OUT_OF_ORDER}); kib puts all intact answers in order again")
 
 
 def request_key(request: Request) -> str:

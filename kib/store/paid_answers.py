@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kib.errors import InputError
-from kib.store.sqlite_file import SqliteFile, Table
+from kib.store.sqlite_file import OUT_OF_ORDER, SqliteFile, Table
 
 __all__ = ["PaidAnswers", "paid_answers_path", "plugin_memory", "verdicts_path"]
 
@@ -59,11 +59,14 @@ class PaidAnswers(MutableMapping[str, str]):
         answers.
         """
         with closing(SqliteFile.open(path, (KEPT,), REPAIR)) as file:
-            if damaged := file.remove_damaged(KEPT, keep_in=DAMAGED):
+            repair = file.remove_damaged(KEPT, keep_in=DAMAGED)
+            if repair.removed:
                 say(
-                    f"{path}: {damaged:,} paid answers are damaged; kib moves them to the table `{DAMAGED}` of this "
-                    "file, and requests and pays for these answers again"
+                    f"{path}: {repair.removed:,} paid answers are damaged; kib moves them to the table `{DAMAGED}` of "
+                    "this file, and requests and pays for these answers again"
                 )
+            if repair.unordered:
+                say(f"{path}: the file is damaged ({OUT_OF_ORDER}); kib puts all paid answers in order again")
             yield cls(file)
 
     def __getitem__(self, key: str) -> str:

@@ -9,20 +9,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os.path import lexists
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kib.errors import DamagedError, InputError
 from kib.identity import digest_lines
 from kib.store.files import file_status, flush_folder, make_folder, remove
 from kib.support.sqlite_errors import sqlite_errors
 
-__all__ = ["SqliteFile", "Table", "set_aside"]
+__all__ = ["OUT_OF_ORDER", "Repair", "SqliteFile", "Table", "set_aside"]
 
 LOCK_TIMEOUT = 60.0
 """The number of seconds to wait for a different process to finish writing."""
 
 KEYS_PER_STATEMENT = 500
 """Old builds of SQLite accept at most 999 parameters per statement."""
+
+OUT_OF_ORDER = "its rows are out of order"
 
 Row = tuple[Any, ...]
 
@@ -49,6 +51,13 @@ class Table:
         marks = ", ".join("?" * len(self.stored_columns))
         conflict = "REPLACE" if replace else "IGNORE"
         return f"INSERT OR {conflict} INTO {name} VALUES ({marks})"  # noqa: S608 - fixed names
+
+
+class Repair(NamedTuple):
+    """What was wrong with a table: the number of removed rows, and whether intact rows were stored out of order."""
+
+    removed: int
+    unordered: bool
 
 
 def set_aside(path: Path) -> Path:
@@ -137,22 +146,29 @@ class SqliteFile:
     def _is_intact(self, row: Row) -> bool:
         return bool(row[-1] == self.row_digest(row[:-1]))
 
-    def remove_damaged(self, table: Table, keep_in: str = "") -> int:
-        """Remove the rows whose digest differs from their values, and return the number of removed rows.
+    def remove_damaged(self, table: Table, keep_in: str = "") -> Repair:
+        """Remove the rows whose digest differs from their values, and put rows into the order of their keys.
 
-        If `keep_in` is given, the removed rows are copied to the table with this name.
+        SQLite finds a row by its key only if all rows are stored in order. If `keep_in` is given, the removed rows are
+        copied to the table with this name.
         """
         every = f"SELECT {', '.join(table.stored_columns)} FROM {table.name}"  # noqa: S608 - fixed names
+        damaged, unordered, last = [], False, ""
         with sqlite_errors(self.path, self.repair):
-            damaged = [row for row in self.connection.execute(every) if not self._is_intact(row)]
-        if damaged:
+            for row in self.connection.execute(every):
+                if not self._is_intact(row):
+                    damaged.append(row)
+                    continue
+                unordered = unordered or bool(last and row[0] <= last)
+                last = row[0]
+        if damaged or unordered:
             # A row whose key is damaged cannot be found by its key, so the intact rows are copied to a new table.
             with self._transaction():
                 if keep_in:
                     self.connection.execute(f"CREATE TABLE IF NOT EXISTS {keep_in} ({', '.join(table.stored_columns)})")
                     self.connection.executemany(table.insertion(keep_in), [tuple(map(_bytes, row)) for row in damaged])
                 self._rewrite(table, filter(self._is_intact, self.connection.execute(every)))
-        return len(damaged)
+        return Repair(len(damaged), unordered)
 
     def _prepare(self, table: Table) -> None:
         """Create a missing table, and add digests to a table from an earlier version."""
