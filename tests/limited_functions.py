@@ -1,6 +1,8 @@
 """Functions that the tests run in a limited process."""
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 CALLS: list[Any] = []
@@ -11,6 +13,13 @@ def measure(text: str) -> dict[str, Any]:
     CALLS.append(text)
     print("noise")  # noqa: T201 - the process must tolerate functions that print
     return {"text": text, "calls": len(CALLS), "process": os.getpid()}
+
+
+def linger(path: str) -> int:
+    """Write the process id to a file, and then take a minute."""
+    Path(path).write_text(f"{os.getpid()} {os.getpgid(0)}", encoding="utf-8")
+    time.sleep(60)
+    return 0
 
 
 def misbehave(kind: str) -> str:

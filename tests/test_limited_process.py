@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from limited_functions import measure, misbehave
@@ -59,6 +60,25 @@ def test_a_lower_limit_of_the_system_stays():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (ran.stdout, ran.stderr) == ("fine; needs more than 1,024 MB of memory\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
+def test_a_process_ends_with_its_parent_but_not_with_the_terminal(tmp_path):
+    """A process receives no Ctrl-C of the terminal, and ends silently as soon as its parent has been killed."""
+    code = (
+        "import sys\nfrom limited_functions import linger\nfrom kib.support.limited_process import LimitedProcess\n"
+        "LimitedProcess(linger, 1024).call(sys.argv[1], 300)"
+    )
+    path, environment = tmp_path / "started", {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as parent:
+        while not (path.exists() and path.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.01)
+        child, group = path.read_text().split()
+        parent.kill()
+        assert parent.stderr.read() == ""  # ends only if all processes that share this stream have ended
+    assert child == group
 
 
 def test_an_error_of_the_function(misbehaving):

@@ -8,17 +8,18 @@ import faulthandler
 import json
 import os
 import pickle
+import select
 import signal
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from threading import Lock
+from threading import Lock, Thread
 from typing import IO, Any, TypeVar
 from weakref import finalize
 
-__all__ = ["LimitError", "LimitedProcess", "batches", "serve"]
+__all__ = ["LimitError", "LimitedProcess", "batches", "is_memory_limited", "serve"]
 
 MB = 1 << 20
 
@@ -151,7 +152,10 @@ class LimitedProcess:
             raise RuntimeError("the process has been closed")
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             command = [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(self.memory_mb)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - the command is kib's own
+            # In a group of its own, the process does not receive the Ctrl-C of a terminal while it starts.
+            self._process = subprocess.Popen(  # noqa: S603 - the command is kib's own
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+            )
             self._owner = os.getpid()
             _send(self._process.stdin, pickle.dumps((self.function, self.prepare)))
             finalize(self, _end, self._process, self._owner)
@@ -204,8 +208,9 @@ def _read(stream: IO[bytes], length: int) -> bytes:
 
 def serve(memory_mb: int) -> None:
     """Answer the calls of the parent process until it closes the connection; the child process runs this function."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    if hasattr(select, "poll"):  # not on Windows
+        Thread(target=_end_with_parent, args=(requests.fileno(),), name="kib-parent", daemon=True).start()
     nowhere = os.fdopen(os.open(os.devnull, os.O_RDWR), "r+b")
     os.dup2(nowhere.fileno(), 0)
     os.dup2(nowhere.fileno(), 1)  # a library that prints must not damage a reply
@@ -227,6 +232,14 @@ def serve(memory_mb: int) -> None:
             _send(replies, reply)
 
 
+def _end_with_parent(requests: int) -> None:
+    """Wait until the parent process has ended and has thereby closed its end of a pipe, then end this process."""
+    poller = select.poll()
+    poller.register(requests, 0)  # requests themselves are of no interest
+    poller.poll()
+    os._exit(1)
+
+
 @contextmanager
 def _time_limit(seconds: float, nowhere: IO[bytes]) -> Iterator[None]:
     """Terminate this process if the block takes longer than `seconds`, even while C code is running."""
@@ -238,6 +251,15 @@ def _time_limit(seconds: float, nowhere: IO[bytes]) -> Iterator[None]:
         faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
         yield
         faulthandler.cancel_dump_traceback_later()
+
+
+def is_memory_limited() -> bool:
+    """Return whether the system limits the memory of this process, as after `ulimit -v`."""
+    if sys.platform != "linux":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _limit_memory(memory_mb: int) -> int:

@@ -63,7 +63,7 @@ def test_several_processes_compute_the_same_statistics(models, processes, monkey
 
 
 def test_processes_are_started_only_for_large_tables_without_statistics(models, processes, monkeypatch):
-    """A table that has stored statistics, few cells, one model or one processor is computed by this process."""
+    """A table with stored statistics, few cells, one processor or limited memory is computed by this process."""
 
     def started():
         make_table([models])
@@ -75,6 +75,10 @@ def test_processes_are_started_only_for_large_tables_without_statistics(models, 
     path.unlink()
     with monkeypatch.context() as small:
         small.setattr(parallel_statistics, "PARALLEL_FROM", 1000)
+        assert started() == 0
+    path.unlink()
+    with monkeypatch.context() as limited:
+        limited.setattr(parallel_statistics, "is_memory_limited", lambda: True)
         assert started() == 0
     path.unlink()
     monkeypatch.setattr(parallel_statistics, "worker_count", lambda _: 1)

@@ -13,7 +13,7 @@ from kib.leaderboard.compute.benchmark_section import BenchmarkSection
 from kib.store.result_records import BenchmarkPlan
 from kib.store.results import Results
 from kib.support.limited_pool import worker_count
-from kib.support.limited_process import LimitedProcess, LimitError
+from kib.support.limited_process import LimitedProcess, LimitError, is_memory_limited
 
 __all__ = ["ParallelStatistics", "parallel_statistics"]
 
@@ -70,10 +70,12 @@ class ParallelStatistics:
 def parallel_statistics(
     results: Results, plan: BenchmarkPlan, statistics: ArmStatistics, against: str | None
 ) -> Iterator[ParallelStatistics]:
-    """Start the processes for a table; there are none if the table is small or has been computed before."""
-    shares = (
-        [] if len(plan.cells) < PARALLEL_FROM or statistics.any_stored else _shares(plan, worker_count(EXPECTED_MB))
-    )
+    """Start the processes for a table.
+
+    There are none if the table is small or has been computed before, or if the system limits the memory of a process.
+    """
+    needed = len(plan.cells) >= PARALLEL_FROM and not statistics.any_stored and not is_memory_limited()
+    shares = _shares(plan, worker_count(EXPECTED_MB)) if needed else []
     parallel = ParallelStatistics(results.folder, against, shares)
     try:
         yield parallel
