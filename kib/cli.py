@@ -502,9 +502,9 @@ def figure(names: tuple[str, ...], results: Path, out: Path, kind: str, against:
 def show(cell: str, question: str | None, results: Path, work: Path) -> None:
     """Show a cell with its questions, or how each method answered one question: passages, prompt, scores and answer.
 
-    CELL is an id as printed by `kib plan`, its beginning, the name of an arm or the digest of a cell, if only one cell
-    matches. If several benchmarks contain the cell, prefix the name with the name of the benchmark. QUESTION is the id
-    of a question, or the beginning of an id.
+    CELL is an id as printed by `kib plan`, its beginning up to a slash, the name of an arm or the digest of a cell, if
+    only one cell matches. If several benchmarks contain the cell, prefix the name with the name of the benchmark.
+    QUESTION is the id of a question, or the beginning of an id.
     """
     from kib.commands.show import show_cell, show_question
     from kib.store.work import Work

@@ -336,10 +336,13 @@ def test_wrong_uses_of_the_key_are_errors(bench, task, words):
     assert words in str(caught.value)
 
 
-def test_a_missing_sheet_is_an_error(measured):
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_missing_sheet_is_an_error(measured, command):
     """If the sheet does not exist, the error states the line, the key and the path relative to the file."""
     measured.write_toy(task=LABELLED, questions=open_questions())
-    output = " ".join(measured.call("run", measured.spec).output.split())
+    result = measured.call(command, measured.spec)
+    output = " ".join(result.output.split())
+    assert result.exit_code == 2
     assert "tasks.people.labels:" in output
     assert "labels.csv: no such file" in output
 

@@ -25,6 +25,7 @@ from kib.plugins.resolve import Lock, Locked, open_spec
 from kib.progress import Progress
 from kib.records import Answer
 from kib.run.failures import explain_error
+from kib.run.labels import read_labels
 from kib.run.plugin_calls import call_plugin
 from kib.run.shared_steps import SharedSteps
 from kib.run.steps.cells import PreparedCell, answers_to_judge
@@ -81,13 +82,14 @@ def check(plan: Plan, results: Results, work: Work, progress: Progress, *, probe
                 _add_problem(problems, work, "preparing cells", error, 1)
             advance(1)
     checked = _check_models(steps, problems)
+    labels = _labels(plan, results, problems)
     lines += [_row(prepared, _requested(plan, prepared.plan)) for prepared in ready]
     unavailable: set[str] = set()
     if probe:
         lines += probe_servers(steps, ready, checked, problems, unavailable)
         lines += probe_judges(steps, ready, problems, unavailable)
     lines += [*_corpora(plan, work), *steps.gold_remarks, *_removed_characters(plan, work), *_probes(plan, work)]
-    lines += [*_task_notes(plan, work), *_pair_forms(steps), *_without_base(plan)]
+    lines += [*_task_notes(plan, work), *labels, *_pair_forms(steps), *_without_base(plan)]
     judged = ((cell.cell.task, remark) for cell in plan.cells for remark in judge_remarks(plan.lock, cell))
     lines += dict.fromkeys(f"tasks.{task}: {remark}" for task, remark in judged)
     missing = [cell for cell in plan.cells if not results.has(cell.cell)]
@@ -232,6 +234,15 @@ def _add_problem(problems: dict[str, int], work: Work, doing: str, error: Except
     """Add to `problems` an error and the number of cells that fail because of this error."""
     message = explain_error(work, doing, error)
     problems[message] = problems.get(message, 0) + cells
+
+
+def _labels(plan: Plan, results: Results, problems: dict[str, int]) -> list[str]:
+    """Return remarks on the sheets of labels; an invalid sheet stops a run, so it is a problem of all cells."""
+    try:
+        return read_labels(plan.spec, results)[1]
+    except InputError as error:
+        problems[str(error)] = len(plan.cells)
+        return []
 
 
 def _check_models(steps: SharedSteps, problems: dict[str, int]) -> list[Locked]:

@@ -20,7 +20,16 @@ from kib.store.label_records import LabelDesign, Labels
 from kib.store.results import Results
 from kib.support.phrases import counted, join, shortened
 
-__all__ = ["ITEM", "SHEET_FORMATS", "SHEET_NAME", "VERDICT", "VERDICT_WORDS", "read_sheet", "store_labels"]
+__all__ = [
+    "ITEM",
+    "SHEET_FORMATS",
+    "SHEET_NAME",
+    "VERDICT",
+    "VERDICT_WORDS",
+    "read_labels",
+    "read_sheet",
+    "store_labels",
+]
 
 ITEM, VERDICT = "item", "verdict"
 """The columns of a sheet that kib reads; people may change or delete all other columns."""
@@ -60,12 +69,23 @@ class _Row:
 def store_labels(spec: Spec, results: Results, progress: Progress) -> None:
     """Store the verdicts of all sheets that the benchmark file names, and report the missing verdicts.
 
+    Raises InputError for an invalid sheet.
+    """
+    labels, remarks = read_labels(spec, results)
+    for remark in remarks:
+        progress.say(remark)
+    results.save_labels(labels)
+
+
+def read_labels(spec: Spec, results: Results) -> tuple[dict[str, Labels], list[str]]:
+    """Return the verdicts of all sheets that the benchmark file names, by task, and remarks on missing verdicts.
+
     Raises InputError for an invalid sheet. A sheet is not used if the results contain no design, for example because
     the benchmark has not been measured yet.
     """
     sheets = {task: table.labels for task, table in spec.tasks.items() if table.labels}
     designs = results.label_designs() if sheets else {}
-    labels = {}
+    labels, remarks = {}, []
     for task, path in sheets.items():
         if not path.is_file():
             raise SpecError([spec.mistake(f"{path}: no such file", "tasks", task, "labels")])
@@ -77,9 +97,8 @@ def store_labels(spec: Spec, results: Results, progress: Progress) -> None:
                 f"the labels are not used, because {results.folder} contains no sample of questions for this task; "
                 "draw questions with `kib label`, and judge the outputs in its sheet"
             )
-        if remark:
-            progress.say(f"tasks.{task}.labels: {path}: {remark}")
-    results.save_labels(labels)
+        remarks += [f"tasks.{task}.labels: {path}: {remark}"] if remark else []
+    return labels, remarks
 
 
 def _missing_verdicts(labels: Labels, design: LabelDesign) -> str:

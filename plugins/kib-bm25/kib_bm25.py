@@ -5,6 +5,7 @@ frequency and length normalisation. This module breaks ties between equal scores
 """
 
 import json
+import logging
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -171,6 +172,7 @@ class BM25:
             path.unlink(missing_ok=True)  # not overwritten, because a process may have the old file memory-mapped
         if vocabulary:
             o = self.options
+            logging.getLogger("bm25s").setLevel(logging.WARNING)  # bm25s sets DEBUG when it is imported
             index = bm25s.BM25(k1=o.k1, b=o.b, delta=o.delta, method=o.method)
             index.index((tokens, vocabulary), create_empty_token=False, show_progress=False)
             index.save(folder, allow_pickle=False, show_progress=False)

@@ -1,3 +1,4 @@
+import logging
 import math
 import os
 import re
@@ -32,6 +33,13 @@ def find(tmp_path: Path) -> Search:
         return hits
 
     return search
+
+
+def test_bm25s_logs_nothing(find: Search, caplog: pytest.LogCaptureFixture) -> None:
+    """Building an index and searching print no messages of bm25s, even if another library has set up logging."""
+    caplog.set_level(logging.DEBUG)
+    assert find("pump", passages("a pump", "a valve"))
+    assert not caplog.records
 
 
 def ids(hits: Sequence[Hit]) -> list[str]:
