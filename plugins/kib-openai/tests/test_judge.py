@@ -310,3 +310,28 @@ def test_a_missing_key_of_the_judge_is_found_before_the_run(server, kib, tmp_pat
     assert checked.exit_code != 0
     assert "judges.grader" in checked.output
     assert "JUDGE_API_KEY" in checked.output
+
+
+def test_a_system_is_judged_by_its_text(server, kib, tmp_path):
+    """The judge reads only the text of a system's answers, and the forecast knows which verdicts are stored."""
+    for name, text in judged_spec(server).items():
+        (tmp_path / name).write_text(text)
+    system = f"""
+[systems.ours]
+plugin = "http"
+url = "{server.url}/chat/completions"
+request = {{ model = "gpt-m", messages = [{{ role = "user", content = "Question: {{{{ question }}}}" }}] }}
+answer = "choices[0].message.content"
+cost = "usage.total_tokens"
+[methods.ours]
+system = "ours"
+"""
+    spec = tmp_path / "judged.toml"
+    spec.write_text(spec.read_text() + system)
+    run = kib("run", "judged.toml")
+    assert run.exit_code == 0, run.output
+    answers = {case(body)["answer"] for body in server.bodies if body["model"] == "gpt-j"}
+    assert not [answer for answer in answers if "text" in answer or "cost" in answer]
+    assert "1 of 5 right" in kib("show", "m/ours/own,0-shot").output
+    shutil.rmtree(tmp_path / "results")
+    assert "forecast for judge grader: all verdicts are stored" in kib("check", "judged.toml", "--no-probe").output
