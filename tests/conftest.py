@@ -195,18 +195,28 @@ class Bench:
         """Return the question scores of a measured cell."""
         return self.results.scores(self.cells()[place])
 
-    def kib(self, *arguments, **options):
+    def kib(self, *arguments, environment=None, **options):
         """Run the command line in a new process and return the completed process."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment,
+            env=environment or self.environment,
             capture_output=True,
             text=True,
             encoding="utf-8",
             check=False,
             **options,
         )
+
+    def kib_on_a_full_disk(self, size, *arguments):
+        """Run the command line in a new process in which no file can grow beyond `size` bytes."""
+        import resource
+
+        # Coverage itself would fail, and Python would cut off the compiled modules that later processes read.
+        environment = {name: value for name, value in self.environment.items() if not name.startswith("COV")}
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
+        return self.kib(*arguments, environment=environment, preexec_fn=full)
 
     def kib_without_reader(self, *arguments):
         """Run the command line with standard output as a pipe whose reader has exited; return the completed process."""

@@ -1,8 +1,6 @@
 """`kib export`: the text of a trainer as files, for training outside kib."""
 
 import json
-import resource
-from functools import partial
 
 import pytest
 from test_training_pairs import OPEN, PAIRS, QUESTIONS, texts_for_training, trained_on
@@ -269,10 +267,7 @@ def test_a_full_disk_leaves_no_partial_export(bench):
     """If a file cannot grow, the export exits with code 3, names the file and leaves neither a folder nor leftovers."""
     bench.write_toy(more=hosted())
     exported(bench)  # so that the text is already stored in the work folder
-    for name in [name for name in bench.environment if name.startswith("COV")]:
-        del bench.environment[name]  # coverage itself would fail on a full disk
-    full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (100, 100))
-    ran = bench.kib("export", bench.spec, preexec_fn=full)
+    ran = bench.kib_on_a_full_disk(100, "export", bench.spec)
     assert ran.returncode == 3
     assert "cannot be written" in ran.stderr
     assert "Traceback" not in ran.stderr

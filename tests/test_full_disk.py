@@ -1,9 +1,7 @@
 """If the disk is full, a run names the file and the remedy, keeps everything measured so far, and can be resumed."""
 
 import re
-import resource
 import subprocess
-from functools import partial
 
 import pytest
 
@@ -25,10 +23,7 @@ exit $first
 def test_a_run_on_a_full_disk_names_file_and_remedy(bench, size):
     """If a file cannot grow, a run exits with code 3 and names the file; the next run finishes without leftovers."""
     bench.write_toy()
-    full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
-    for name in [name for name in bench.environment if name.startswith("COV")]:
-        del bench.environment[name]  # coverage itself would fail on a full disk
-    ran = bench.kib("run", bench.spec, preexec_fn=full)
+    ran = bench.kib_on_a_full_disk(size, "run", bench.spec)
     assert ran.returncode == 3
     assert "Traceback" not in ran.stderr
     name = "answers.sqlite: the file cannot be read or written" if size == 20_000 else "plan.json: cannot be written"
