@@ -5,11 +5,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from limited_functions import measure, misbehave
 
 from kib.support.limited_process import LimitedProcess, LimitError
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+"""The environment of a program that imports the functions of the tests."""
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +61,7 @@ def test_a_lower_limit_of_the_system_stays():
         "process = LimitedProcess(misbehave, 4096)\n"
         "print(process.call('fine', 60), *process.call_each(['memory'], 60), sep='; ')"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert (ran.stdout, ran.stderr) == ("fine; needs more than 1,024 MB of memory\n", "")
 
 
@@ -69,9 +72,9 @@ def test_a_process_ends_with_its_parent_but_not_with_the_terminal(tmp_path):
         "import sys\nfrom limited_functions import linger\nfrom kib.support.limited_process import LimitedProcess\n"
         "LimitedProcess(linger, 1024).call(sys.argv[1], 300)"
     )
-    path, environment = tmp_path / "started", {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    path = tmp_path / "started"
     command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as parent:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as parent:
         while not (path.exists() and path.read_text()):
             assert parent.poll() is None
             time.sleep(0.01)
