@@ -82,7 +82,7 @@ def simulate(setting: Setting, seeds: int, groups: int, tables: int) -> tuple[fl
         kinds = tuple(sorted(Counter(map(tuple, columns.round(9).tolist())).items()))
         means = differences.mean(axis=(1, 2)).tolist()
         ours, alone = mean_interval(kinds, -1.0, 1.0, means), mean_interval(kinds, -1.0, 1.0)
-        p = max(sign_flip_p(kinds), interval_p(kinds, means))
+        p = interval_p(kinds, means, smallest=sign_flip_p(kinds))
         if (p < LEVEL) and ours.low <= 0 <= ours.high:
             raise AssertionError(f"a significant gain with the interval {ours}")
         inside = [one.low <= truth <= one.high for one in (ours, alone)]
