@@ -101,18 +101,15 @@ class _Callers:
             self._waiting.put(None)
 
     def _answer_all(self) -> None:
-        """Answer questions until the callers are closed or stopped; this method runs in a thread of its own."""
+        """Answer questions until the callers are closed; this method runs in a thread of its own."""
         while (number := self._waiting.get()) is not None:
             # In this order, because `stop` first forbids further questions and then waits for all that have begun.
             self._begun.add(number)
-            if self._stopped:
-                self._begun.discard(number)
-                self._arrivals.put(None)
-                return
-            try:
-                self.outcomes[number] = self._answer(number)
-            except BaseException as error:  # noqa: BLE001 - the main thread raises the error
-                self.outcomes[number] = error
+            if not self._stopped:
+                try:
+                    self.outcomes[number] = self._answer(number)
+                except BaseException as error:  # noqa: BLE001 - the main thread raises the error
+                    self.outcomes[number] = error
             self._begun.discard(number)
             self._arrivals.put(None)
 
