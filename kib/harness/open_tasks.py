@@ -165,7 +165,7 @@ def _remarks(questions: Sequence[Question], form: OpenForm) -> list[str]:
         if ending:
             compared = " ".join(words(ending[0], language))
             remarks.append(
-                f"{_such_as(ending)} with a word that is ignored as an article, so that {compared!r} is compared"
+                f"{_such_as(ending, 'end')} with a word that is ignored as an article, so that {compared!r} is compared"
             )
     if "number" in form.metrics:
         whole = [answer for answer in accepted if reads_as_thousands(answer, language)]
@@ -178,7 +178,8 @@ def _remarks(questions: Sequence[Question], form: OpenForm) -> list[str]:
     return remarks
 
 
-def _such_as(answers: Sequence[str], verb: str = "end") -> str:
+def _such_as(answers: Sequence[str], verb: str) -> str:
+    """Return the beginning of a sentence about accepted answers: their number, an example, and the verb."""
     many = len(answers) > 1
     example = f", such as {shortened(answers[0])!r}," if many else f" {shortened(answers[0])!r}"
     count = f"{len(answers):,} accepted answers" if many else "the accepted answer"

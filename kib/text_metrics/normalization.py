@@ -43,6 +43,7 @@ def words(text: str, language: str = "en") -> tuple[str, ...]:
     return found or every or _split(_lowered(text))
 
 
+@lru_cache(maxsize=65536)  # every output is compared with accepted answers
 def has_only_articles(text: str, language: str) -> bool:
     """Return whether an answer consists of articles, such as the blood type A."""
     every = _with_articles(text, language)
