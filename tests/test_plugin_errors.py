@@ -70,7 +70,7 @@ def test_a_plugin_that_returns_a_wrong_type_is_named(bench, monkeypatch, plugin,
     ],
 )
 def test_an_interruption_lets_plugins_store_what_they_paid_for(bench, monkeypatch, plugin, method, command, step):
-    """If Ctrl-C arrives between two results, the plugin is told while it can still store paid answers."""
+    """If Ctrl-C arrives between two results, kib closes the generator while the plugin can still store answers."""
     import kib_toys
 
     whole = getattr(getattr(kib_toys, plugin), method)

@@ -208,6 +208,7 @@ def _read(stream: IO[bytes], length: int) -> bytes:
 
 def serve(memory_mb: int) -> None:
     """Answer the calls of the parent process until it closes the connection; the child process runs this function."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows, which has no process groups of this kind
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     if hasattr(select, "poll"):  # not on Windows
         Thread(target=_end_with_parent, args=(requests.fileno(),), name="kib-parent", daemon=True).start()
